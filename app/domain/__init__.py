@@ -1,0 +1,1 @@
+"""Rules without I/O: no clock, no randomness, no sockets; both are arguments."""

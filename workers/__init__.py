@@ -1,0 +1,1 @@
+"""What moves posts: fan-out, sending, retrying, cleaning up."""
