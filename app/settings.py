@@ -1,0 +1,205 @@
+"""Every setting of the service: read once from the environment, passed down as values."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.domain.shard import SHARDS_MAX
+
+AckMode = Literal["memory", "fsync", "replica"]
+LogFormat = Literal["auto", "text", "json"]
+Network = IPv4Network | IPv6Network
+Csv = Annotated[tuple[str, ...], NoDecode]
+
+_DAY_S = 86_400
+
+
+def _of(default: Any, comment: str, **limits: Any) -> Any:
+    """A setting with its default, what it is for, and its limits. Units stand in the names."""
+    return Field(default=default, description=comment, **limits)
+
+
+class Settings(BaseSettings):
+    """Environment variables carry the prefix `MOMENTS_`, e.g. `MOMENTS_REDIS_URL`."""
+
+    model_config = SettingsConfigDict(env_prefix="MOMENTS_", extra="ignore", frozen=True)
+
+    # Store
+    redis_url: str = _of(
+        "redis://127.0.0.1:6379/0",
+        "Where the store is: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://. "
+        "`moments up` starts its own and sets this.",
+    )
+    shards: int | None = _of(
+        None,
+        "Number of shards. Fixed when a store is first used (then 8 unless set); "
+        "another value later refuses to start.",
+        ge=1,
+        le=SHARDS_MAX,
+    )
+    ack: AckMode = _of(
+        "memory",
+        "When a post is answered with 202: in the store's memory and handed to its log (memory), "
+        "on its disk (fsync), or at a replica (replica).",
+    )
+    ack_timeout_ms: int = _of(2_000, "How long `fsync` and `replica` may take.", ge=1)
+    retention_s: int = _of(
+        7 * _DAY_S, "How long posts, the ledger and dead letters are kept.", ge=60
+    )
+
+    # Who may call
+    admin_key: str | None = _of(
+        None, "The first admin key. `moments up` makes one into DIR/admin.key.", min_length=16
+    )
+    token_secret: str | None = _of(
+        None,
+        "HS256 secret of user tokens, 32 characters or more. `moments up` makes one.",
+        min_length=32,
+    )
+    token_public_key: str | None = _of(
+        None, "PEM public key (EdDSA or RS256) of user tokens made elsewhere."
+    )
+    token_ttl_max_s: int = _of(30 * _DAY_S, "Longest life of a token this service makes.", ge=1)
+    secret_key: str | None = _of(
+        None,
+        "Key that encrypts endpoint secrets at rest: 32 bytes in base64. `moments up` makes one.",
+    )
+
+    # Limits of the API
+    body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)
+    import_line_bytes_max: int = _of(4096, "Longest line of a graph import.", ge=64)
+    friends_max: int = _of(10_000, "Friends of one user.", ge=1)
+    follows_max: int = _of(10_000, "Users one user may follow.", ge=1)
+    blocks_max: int = _of(10_000, "Users one user may block.", ge=1)
+    endpoints_max: int = _of(16, "Endpoints of one user.", ge=1)
+    api_keys_max: int = _of(1_000, "API keys.", ge=1)
+    posts_backlog_max: int = _of(
+        100_000, "Accepted posts of one shard not fanned out yet; above it posting answers 503."
+    )
+    post_versions_max: int = _of(1_000, "Versions of one post.", ge=2)
+    idempotency_ttl_s: int = _of(_DAY_S, "How long an Idempotency-Key is remembered.", ge=1)
+    feed_waits_max: int = _of(1_000, "Long polls one api process holds at once.", ge=1)
+
+    # Inbox
+    inbox_max: int = _of(1_000, "Entries at which an inbox is trimmed.", ge=2)
+    inbox_keep: int = _of(800, "Entries an inbox keeps when trimmed.", ge=1)
+
+    # Fan-out
+    slice_max: int = _of(500, "Recipients of one slice.", ge=1, le=512)
+    fanout_turns_max: int = _of(32, "Authors of one shard that get a slice in one round.", ge=1)
+    fanout_events_max: int = _of(
+        2_000, "Events of one shard a fan-out worker holds in memory.", ge=1
+    )
+
+    # Sending
+    request_deadline_s: float = _of(
+        15.0, "One attempt: connect, TLS, write, headers and body together.", gt=0
+    )
+    endpoint_in_flight_max: int = _of(4, "Requests to one endpoint at once.", ge=1)
+    endpoint_queue_max: int = _of(
+        64, "Deliveries waiting for one endpoint in memory; more go back to the schedule.", ge=1
+    )
+    host_in_flight_max: int = _of(64, "Requests to one host at once.", ge=1)
+    in_flight_max: int = _of(4_096, "Requests of one sender at once.", ge=1)
+    held_max: int = _of(20_000, "Deliveries one sender holds in memory.", ge=1)
+    idle_connection_s: float = _of(30.0, "How long an unused connection is kept.", gt=0)
+    response_bytes_max: int = _of(16 * 1024, "Where reading an answer stops.", ge=1024)
+    excerpt_bytes_max: int = _of(256, "How much of an answer the attempt log keeps.", ge=0)
+    attempt_log_max: int = _of(200, "Attempts kept for each endpoint.", ge=1)
+    retry_schedule_s: Annotated[tuple[float, ...], NoDecode] = _of(
+        (5, 30, 120, 600, 3_600, 10_800, 28_800, 86_400),
+        "Delay after attempt 1, 2, …; one attempt more than entries. Comma-separated.",
+    )
+    retry_jitter: float = _of(0.25, "Share of a delay that is added at random at most.", ge=0, le=1)
+    retry_after_max_s: float = _of(_DAY_S, "Longest Retry-After that is obeyed.", ge=0)
+    defer_s: float = _of(1.0, "How long back-pressure puts a delivery off.", gt=0)
+    outcome_batch_max: int = _of(256, "Outcomes written in one call.", ge=1, le=1_024)
+    outcome_wait_ms: float = _of(5.0, "How long an outcome waits for company.", ge=0, le=20)
+    redeliveries_max: int = _of(
+        10_000, "Due retries of one shard in the stream at once; the rest stay scheduled.", ge=1
+    )
+    dead_letters_max: int = _of(1_000_000, "Dead letters of one shard.", ge=1)
+    allow_cidrs: Annotated[tuple[Network, ...], NoDecode] = _of(
+        (), "Networks a webhook may reach in spite of the guard. Comma-separated."
+    )
+    allow_ports: Annotated[tuple[int, ...], NoDecode] = _of(
+        (), "Ports under 1024 a webhook may use besides 80 and 443. Comma-separated."
+    )
+    ca_file: Path | None = _of(None, "More certificate authorities to trust, a PEM file.")
+
+    # Health of endpoints
+    breaker_failures: int = _of(10, "Failures in a row that open an endpoint's breaker.", ge=1)
+    breaker_open_s: float = _of(60.0, "How long a breaker stays open before one probe.", gt=0)
+    drain_gap_ms: float = _of(20.0, "Gap between parked deliveries set free.", ge=0)
+    parked_max: int = _of(
+        100_000, "Parked deliveries of one endpoint; the oldest beyond become dead letters.", ge=1
+    )
+    disable_after_s: float = _of(
+        5 * _DAY_S, "No success for this long, with failures on enough days: disabled.", gt=0
+    )
+    disable_days: int = _of(3, "Different days with failures before disabling.", ge=1)
+    disabled_probe_s: float = _of(3_600.0, "How often a disabled endpoint is tried.", gt=0)
+
+    # Ownership
+    lease_s: float = _of(10.0, "Life of a lease; a dead worker's shards wait this long.", ge=0.5)
+    changes_max: int = _of(10_000, "Endpoint changes of one shard kept for its sender.", ge=100)
+
+    # Gateway
+    sockets_max: int = _of(18_000, "Sockets of one gateway.", ge=1)
+    sockets_per_user_max: int = _of(16, "Sockets of one user at one gateway.", ge=1)
+    hello_timeout_s: float = _of(5.0, "From connect to finished handshake.", gt=0)
+    ping_s: float = _of(25.0, "Silence after which a socket is pinged.", gt=0)
+    pong_timeout_s: float = _of(10.0, "How long a ping may stay unanswered.", gt=0)
+    message_bytes_max: int = _of(64 * 1024, "Largest message a client may send.", ge=128)
+    messages_queued_max: int = _of(4, "Client messages waiting in one socket.", ge=1)
+    unsent_bytes_max: int = _of(
+        64 * 1024, "Unsent bytes at which a socket is behind and fed from its inbox.", ge=1024
+    )
+    slow_timeout_s: float = _of(10.0, "No progress for this long: closed as too slow.", gt=0)
+    resume_batch_max: int = _of(500, "Events read from an inbox at once.", ge=1, le=1_000)
+    ack_timeout_s: float = _of(30.0, "Explicit ack: unacknowledged this long is pushed again.")
+    ack_attempts_max: int = _of(5, "Explicit ack: pushes of one event before closing.", ge=1)
+    sockets_backlog_max: int = _of(
+        10_000, "Entries in a gateway's stream before it falls back to inboxes.", ge=1
+    )
+    goodbye_spread_s: float = _of(5.0, "Shutdown: goodbyes are spread over this long.", ge=0)
+
+    # Listening
+    host: str = _of("127.0.0.1", "Address the api and the gateway listen on.")
+    port: int = _of(8000, "Port of the api.", ge=0, le=65_535)
+    gateway_port: int = _of(8001, "Port of the gateway.", ge=0, le=65_535)
+    ops_port: int = _of(0, "Port of a worker's health and metrics, 0 for none.", ge=0, le=65_535)
+    drain_timeout_s: float = _of(20.0, "Shutdown: how long work in flight may take.", ge=0)
+    log_format: LogFormat = _of("auto", "text, json, or text on a terminal and json elsewhere.")
+    log_level: Literal["debug", "info", "warning", "error"] = _of("info", "Least level logged.")
+
+    @field_validator("retry_schedule_s", mode="before")
+    @classmethod
+    def _split_numbers(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(float(part) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("retry_schedule_s")
+    @classmethod
+    def _check_schedule(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) > 32 or any(delay < 0 or delay > 7 * _DAY_S for delay in value):
+            raise ValueError("at most 32 delays, each from 0 to 604800 seconds")
+        return value
+
+    @field_validator("allow_cidrs", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allow_ports", mode="before")
+    @classmethod
+    def _split_ports(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(int(part) for part in value.split(",") if part.strip())
+        return value

@@ -1,0 +1,160 @@
+"""The name of every key in the store, with its type, bound and life.
+
+Every key but four (`meta`, `workers`, `nodes`, `apikeys`) carries its shard as the cluster hash
+tag, so that all that one script touches lies in one slot. `t` is a recipient's shard, `s` an
+author's.
+
+    key                             type    bound                        ends
+    meta                            hash    4 fields                     never
+    workers, nodes                  zset    live processes               entries swept by age
+    apikeys                         hash    API_KEYS_MAX                 revoked by call
+    friends:{s}:user …              zset    FRIENDS_MAX (graph)          owner: the user
+    post:{s}:id                     hash    POST_BYTES_MAX               TTL RETENTION_S
+    posts:{s}                       stream  backlog of accepted events   entries deleted on ack
+    idempotency:{s}:author:key      string  one id                       TTL 24 h
+    inbox:{t}:user                  list    1,000 entries                owner: the user
+    trimmed:{t}, cursors:{t}        hash    one field a user             owner: the user
+    routes:{t}                      hash    one field a user             owner: user, gateway
+    roster:{t}:post:version:slice   string  one slice                    TTL RETENTION_S
+    outcomes:{t}:post:version:slice hash    one field an endpoint        TTL RETENTION_S
+    tally:{t}:post                  hash    8 fields                     TTL RETENTION_S
+    deliveries:{t}                  stream  backlog                      entries deleted on ack
+    redeliveries:{t}                stream  backlog                      entries deleted on ack
+    retries:{t}                     zset    deliveries not final         moved when due
+    parked:{t}:endpoint             zset    PARKED_MAX                   janitor, RETENTION_S
+    dead:{t}                        zset    DEAD_LETTERS_MAX             janitor, RETENTION_S
+    endpoint:{t}:id                 hash    ENDPOINTS_MAX a user         owner: the user
+    attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX              TTL RETENTION_S
+    changes:{t}                     stream  CHANGES_MAX (trimmed)        entries cut by length
+    reply:{t}:id                    list    one element                  TTL 60 s
+    sockets:{t}:node                stream  SOCKETS_BACKLOG_MAX          TTL 120 s, owner: gateway
+    repushes:{t}                    hash    one field a user             owner: gateway, user
+    lease:{t}:role                  string  one token                    TTL LEASE_S
+    canary:{t}                      string  one time                     TTL 120 s
+"""
+
+META = b"meta"
+WORKERS = b"workers"
+NODES = b"nodes"
+API_KEYS = b"apikeys"
+
+GROUP = b"workers"  # the one consumer group of every work stream
+CONSUMER = b"owner"  # constant: whoever holds the lease reads under this name
+
+FANOUT = "fanout"  # the roles a lease can be for
+SENDER = "sender"
+JANITOR = "janitor"
+
+
+def friends(shard: int, user: str) -> bytes:
+    return b"friends:{%d}:%b" % (shard, user.encode())
+
+
+def follows(shard: int, user: str) -> bytes:
+    return b"follows:{%d}:%b" % (shard, user.encode())
+
+
+def followers(shard: int, user: str) -> bytes:
+    return b"followers:{%d}:%b" % (shard, user.encode())
+
+
+def blocks(shard: int, user: str) -> bytes:
+    """Whom `user` blocks."""
+    return b"blocks:{%d}:%b" % (shard, user.encode())
+
+
+def blockers(shard: int, user: str) -> bytes:
+    """Who blocks `user`."""
+    return b"blockers:{%d}:%b" % (shard, user.encode())
+
+
+def post(shard: int, post_id: str) -> bytes:
+    return b"post:{%d}:%b" % (shard, post_id.encode())
+
+
+def posts(shard: int) -> bytes:
+    return b"posts:{%d}" % shard
+
+
+def idempotency(shard: int, author: str, key_digest: str) -> bytes:
+    return b"idempotency:{%d}:%b:%b" % (shard, author.encode(), key_digest.encode())
+
+
+def inbox(shard: int, user: str) -> bytes:
+    return b"inbox:{%d}:%b" % (shard, user.encode())
+
+
+def trimmed(shard: int) -> bytes:
+    return b"trimmed:{%d}" % shard
+
+
+def cursors(shard: int) -> bytes:
+    return b"cursors:{%d}" % shard
+
+
+def repushes(shard: int) -> bytes:
+    return b"repushes:{%d}" % shard
+
+
+def routes(shard: int) -> bytes:
+    return b"routes:{%d}" % shard
+
+
+def roster(shard: int, post_id: str, version: int, slice_: int) -> bytes:
+    return b"roster:{%d}:%b:%d:%d" % (shard, post_id.encode(), version, slice_)
+
+
+def outcomes(shard: int, post_id: str, version: int, slice_: int) -> bytes:
+    return b"outcomes:{%d}:%b:%d:%d" % (shard, post_id.encode(), version, slice_)
+
+
+def tally(shard: int, post_id: str) -> bytes:
+    return b"tally:{%d}:%b" % (shard, post_id.encode())
+
+
+def deliveries(shard: int) -> bytes:
+    return b"deliveries:{%d}" % shard
+
+
+def redeliveries(shard: int) -> bytes:
+    return b"redeliveries:{%d}" % shard
+
+
+def retries(shard: int) -> bytes:
+    return b"retries:{%d}" % shard
+
+
+def parked(shard: int, endpoint_id: str) -> bytes:
+    return b"parked:{%d}:%b" % (shard, endpoint_id.encode())
+
+
+def dead(shard: int) -> bytes:
+    return b"dead:{%d}" % shard
+
+
+def endpoint(shard: int, endpoint_id: str) -> bytes:
+    return b"endpoint:{%d}:%b" % (shard, endpoint_id.encode())
+
+
+def attempts(shard: int, endpoint_id: str) -> bytes:
+    return b"attempts:{%d}:%b" % (shard, endpoint_id.encode())
+
+
+def changes(shard: int) -> bytes:
+    return b"changes:{%d}" % shard
+
+
+def reply(shard: int, request_id: str) -> bytes:
+    return b"reply:{%d}:%b" % (shard, request_id.encode())
+
+
+def sockets(shard: int, node: str) -> bytes:
+    return b"sockets:{%d}:%b" % (shard, node.encode())
+
+
+def lease(shard: int, role: str) -> bytes:
+    return b"lease:{%d}:%b" % (shard, role.encode())
+
+
+def canary(shard: int) -> bytes:
+    return b"canary:{%d}" % shard

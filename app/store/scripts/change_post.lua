@@ -1,0 +1,27 @@
+-- Edits or deletes a post and puts that on the author's stream.
+-- KEYS  post, posts stream
+-- ARGV  kind ('u' or 'd'), id, data, versions_max, backlog_max, now_ms
+-- Returns {'ok', version, author, type, created_at}, {'missing'}, {'deleted'}, {'versions'} or {'full'}.
+local post = redis.call('HMGET', KEYS[1], 'version', 'deleted', 'author', 'type', 'created_at')
+if not post[1] then
+  return {'missing'}
+end
+if post[2] then
+  return {'deleted'}
+end
+local version = tonumber(post[1]) + 1
+-- A deletion is always let through: an author must be able to take a post back.
+if ARGV[1] ~= 'd' then
+  if version > tonumber(ARGV[4]) then
+    return {'versions'}
+  end
+  if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[5]) then
+    return {'full'}
+  end
+end
+redis.call('HSET', KEYS[1], 'version', version, 'data', ARGV[3], 'updated_at', ARGV[6])
+if ARGV[1] == 'd' then
+  redis.call('HSET', KEYS[1], 'deleted', '1')
+end
+redis.call('XADD', KEYS[2], '*', 'e', ARGV[1] .. version .. '.' .. ARGV[2], 'a', post[3])
+return {'ok', version, post[3], post[4], post[5]}

@@ -1,0 +1,94 @@
+-- Fans one slice of an event out to its recipients of one shard: inboxes, ledger, streams.
+-- KEYS  roster, tally, routes, trimmed, deliveries
+-- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
+--       sockets_ttl_s, recipients (msgpack list of user ids)
+-- Returns {recipients, webhook deliveries}; {0, 0} when this slice was fanned out before.
+-- Derived keys, all with the same tag: inbox, sockets.
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return {0, 0}
+end
+local tag, event, event_type = ARGV[1], ARGV[2], ARGV[3]
+local inbox_max, inbox_keep = tonumber(ARGV[6]), tonumber(ARGV[7])
+local users = cmsgpack.unpack(ARGV[10])
+local routes = redis.call('HMGET', KEYS[3], unpack(users))
+local trimmed = {}
+if redis.call('EXISTS', KEYS[4]) == 1 then
+  trimmed = redis.call('HMGET', KEYS[4], unpack(users))
+end
+
+-- A route is words apart by blanks: an endpoint id, `id=pattern,pattern` (only these types), or
+-- `@node` (a gateway that holds a socket of theirs).
+local function wants(patterns)
+  for pattern in string.gmatch(patterns, '[^,]+') do
+    if string.sub(pattern, -1) == '*' then
+      local stem = string.sub(pattern, 1, -2)
+      if string.sub(event_type, 1, #stem) == stem then
+        return true
+      end
+    elseif pattern == event_type then
+      return true
+    end
+  end
+  return false
+end
+
+local inbox_prefix = 'inbox:' .. tag .. ':'
+local offsets, endpoints, deliveries, nodes = {}, {}, {}, {}
+local n_webhook = 0
+for i = 1, #users do
+  local user = users[i]
+  local length = redis.call('RPUSH', inbox_prefix .. user, event)
+  local cut = trimmed[i]
+  local offset = length
+  if cut then
+    offset = offset + cut
+  end
+  if length >= inbox_max then
+    redis.call('LTRIM', inbox_prefix .. user, -inbox_keep, -1)
+    redis.call('HINCRBY', KEYS[4], user, length - inbox_keep)
+  end
+  offsets[i] = offset
+  local route = routes[i]
+  local ids = ''
+  if route then
+    for word in string.gmatch(route, '%S+') do
+      if string.byte(word) == 64 then -- @
+        local node = nodes[word]
+        if not node then
+          node = {}
+          nodes[word] = node
+        end
+        node[#node + 1] = user
+        node[#node + 1] = offset
+      elseif #word == 10 or wants(string.sub(word, 12)) then
+        local id = string.sub(word, 1, 10)
+        ids = ids .. id
+        n_webhook = n_webhook + 1
+        deliveries[#deliveries + 1] = id
+        deliveries[#deliveries + 1] = user
+        deliveries[#deliveries + 1] = offset
+      end
+    end
+  end
+  endpoints[i] = ids
+end
+
+redis.call('SET', KEYS[1], cmsgpack.pack({users, offsets, endpoints}), 'EX', ARGV[5])
+redis.call('HINCRBY', KEYS[2], 'recipients', #users)
+if n_webhook > 0 then
+  redis.call('HINCRBY', KEYS[2], 'webhooks', n_webhook)
+  redis.call('XADD', KEYS[5], '*', 'e', event, 's', ARGV[4], 'd', cmsgpack.pack(deliveries))
+end
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+for word, recipients in pairs(nodes) do
+  local stream = 'sockets:' .. tag .. ':' .. string.sub(word, 2)
+  -- A full stream is replaced by one mark, which tells the gateway to go on from the inboxes.
+  if redis.call('XLEN', stream) >= tonumber(ARGV[8]) then
+    redis.call('XTRIM', stream, 'MAXLEN', 0)
+    redis.call('XADD', stream, '*', 'o', '1')
+  else
+    redis.call('XADD', stream, '*', 'e', event, 'r', cmsgpack.pack(recipients))
+  end
+  redis.call('EXPIRE', stream, ARGV[9])
+end
+return {#users, n_webhook}

@@ -1,0 +1,19 @@
+-- Makes an endpoint, and names it in its user's route.
+-- KEYS  endpoint, routes, changes
+-- ARGV  id, user, route word, endpoints_max, changes_max, field, value…
+-- Returns 'ok', 'taken' (the id exists) or 'full' (the user has endpoints_max already).
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return 'taken'
+end
+local route = redis.call('HGET', KEYS[2], ARGV[2]) or ''
+local count = 0
+for word in string.gmatch(route, '%S+') do
+  if string.byte(word) ~= 64 then count = count + 1 end
+end
+if count >= tonumber(ARGV[4]) then
+  return 'full'
+end
+redis.call('HSET', KEYS[1], unpack(ARGV, 6))
+redis.call('HSET', KEYS[2], ARGV[2], route == '' and ARGV[3] or (route .. ' ' .. ARGV[3]))
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[5], '*', 'e', ARGV[1])
+return 'ok'
