@@ -1,0 +1,209 @@
+"""Metrics: their names, and how they are read when somebody scrapes.
+
+Hot paths count in plain ints of their own (a stats object, a `Histogram`) and never touch the
+Prometheus client: each metric is a function that is called once a scrape.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+Labels = tuple[tuple[str, str], ...]  # (("state", "open"), …): the same names in every entry
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+
+class Kind(StrEnum):
+    """What a metric is to Prometheus."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Metric(NamedTuple):
+    """A metric's name (with its unit), kind and help: `register(*METRIC, read)`."""
+
+    name: str
+    kind: Kind
+    help: str
+
+
+# Units: _seconds, _bytes, else a plain number. Counters end in _total.
+
+BUILD = Metric("moments_build_info", Kind.GAUGE, "Always 1; the labels tell version and role.")
+STARTED = Metric(
+    "moments_started_seconds", Kind.GAUGE, "When this process was ready to work, in Unix time."
+)
+
+# api
+REQUESTS = Metric("moments_api_requests_total", Kind.COUNTER, "Requests answered, by status.")
+REQUEST_TIME = Metric(
+    "moments_api_request_seconds", Kind.HISTOGRAM, "From a request's head to the end of its answer."
+)
+REQUESTS_OPEN = Metric("moments_api_requests_open", Kind.GAUGE, "Requests being answered.")
+FEED_WAITS = Metric("moments_api_feed_waits_open", Kind.GAUGE, "Long polls that are waiting.")
+POSTS_ACCEPTED = Metric("moments_posts_accepted_total", Kind.COUNTER, "Posts answered with 202.")
+POSTS_REFUSED = Metric(
+    "moments_posts_refused_total", Kind.COUNTER, "Posts turned away because the backlog is full."
+)
+
+# gateway
+SOCKETS_OPEN = Metric("moments_sockets_open", Kind.GAUGE, "Sockets that are open.")
+SOCKETS_ACCEPTED = Metric("moments_sockets_accepted_total", Kind.COUNTER, "Sockets opened.")
+SOCKETS_CLOSED = Metric("moments_sockets_closed_total", Kind.COUNTER, "Sockets closed, by code.")
+SOCKETS_BEHIND = Metric(
+    "moments_sockets_behind", Kind.GAUGE, "Sockets that read too slowly, fed from their inboxes."
+)
+FRAMES_SENT = Metric("moments_frames_sent_total", Kind.COUNTER, "Events written to sockets.")
+SOCKET_BYTES_SENT = Metric("moments_socket_sent_bytes_total", Kind.COUNTER, "Bytes to sockets.")
+ACKS = Metric("moments_acks_total", Kind.COUNTER, "Acknowledgements taken from clients.")
+REPUSHES = Metric("moments_repushes_total", Kind.COUNTER, "Unacknowledged events pushed again.")
+
+# fan-out
+SLICES = Metric("moments_slices_total", Kind.COUNTER, "Slices fanned out.")
+RECIPIENTS = Metric("moments_recipients_total", Kind.COUNTER, "Recipients fanned out to.")
+POSTS_FANNED_OUT = Metric("moments_posts_fanned_out_total", Kind.COUNTER, "Events fanned out.")
+FAN_OUT_TIME = Metric(
+    "moments_fan_out_seconds", Kind.HISTOGRAM, "From a post's acceptance to its last slice."
+)
+
+# sender
+ATTEMPTS = Metric(
+    "moments_attempts_total", Kind.COUNTER, "Webhook requests, by result (ok or the error class)."
+)
+ATTEMPT_TIME = Metric("moments_attempt_seconds", Kind.HISTOGRAM, "One webhook request.")
+RETRY_LATENESS = Metric(
+    "moments_retry_lateness_seconds", Kind.HISTOGRAM, "From when a retry was due to its request."
+)
+DELIVERIES_HELD = Metric("moments_deliveries_held", Kind.GAUGE, "Deliveries held in memory.")
+ATTEMPTS_OPEN = Metric("moments_attempts_open", Kind.GAUGE, "Webhook requests under way.")
+CONNECTIONS_OPEN = Metric("moments_connections_open", Kind.GAUGE, "Connections to receivers.")
+CONNECTIONS_MADE = Metric(
+    "moments_connections_made_total", Kind.COUNTER, "Connections made to receivers."
+)
+DEAD_LETTERS = Metric("moments_dead_letters_total", Kind.COUNTER, "Deliveries given up.")
+DEFERRED = Metric(
+    "moments_deferred_total", Kind.COUNTER, "Deliveries put off by back-pressure, by reason."
+)
+BREAKERS_OPEN = Metric("moments_breakers_open", Kind.GAUGE, "Endpoints whose breaker is open.")
+
+# every worker
+LEASES_HELD = Metric("moments_leases_held", Kind.GAUGE, "Shards owned, by role.")
+LEASES_LOST = Metric(
+    "moments_leases_lost_total", Kind.COUNTER, "Shards lost to another worker, by role."
+)
+
+# store, as seen from here
+STORE_CALLS = Metric("moments_store_calls_total", Kind.COUNTER, "Commands sent to the store.")
+STORE_ERRORS = Metric(
+    "moments_store_errors_total", Kind.COUNTER, "Commands that the store failed to answer."
+)
+
+METRICS: Final[tuple[Metric, ...]] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)
+
+TIME_BOUNDS_S: Final = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
+)
+
+
+@dataclass(slots=True)
+class Histogram:
+    """Counts of observed values by upper bound: one bisection and two additions each."""
+
+    bounds: tuple[float, ...] = TIME_BOUNDS_S
+    counts: list[int] = field(init=False)
+    sum: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Cumulative, as Prometheus wants them; the last bound is +Inf."""
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, self.bounds), "+Inf"), self.counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        return buckets
+
+
+Value = float | Histogram
+Read = Callable[[], Value | Mapping[Labels, float] | Mapping[Labels, Histogram]]
+
+
+def _family(metric: Metric, read: Read) -> Family:
+    value = read()
+    entries: Mapping[Labels, Value] = value if isinstance(value, Mapping) else {(): value}
+    names = [name for name, _ in next(iter(entries), ())]
+    match metric.kind:
+        case Kind.HISTOGRAM:
+            family = HistogramMetricFamily(metric.name, metric.help, labels=names)
+        case Kind.COUNTER:
+            family = CounterMetricFamily(metric.name, metric.help, labels=names)
+        case Kind.GAUGE:
+            family = GaugeMetricFamily(metric.name, metric.help, labels=names)
+    for labels, entry in entries.items():
+        values = [value for _, value in labels]
+        if isinstance(family, HistogramMetricFamily):
+            assert isinstance(entry, Histogram)
+            family.add_metric(values, entry.buckets(), entry.sum)
+        else:
+            assert not isinstance(entry, Histogram)
+            family.add_metric(values, entry)
+    return family
+
+
+class Metrics(Collector):
+    """The metrics of one process: its own, and what is registered here."""
+
+    def __init__(self) -> None:
+        self._reads: dict[str, tuple[Metric, Read]] = {}
+        self._registry = CollectorRegistry(support_collectors_without_names=True)
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def register(self, name: str, kind: Kind, help: str, read: Read) -> None:
+        """Adds a metric whose value is what `read` returns when somebody scrapes.
+
+        `read` returns a number, a `Histogram`, or a mapping of `Labels` to either. Raises
+        ValueError for a name that is taken or that does not say what the metric is.
+        """
+        if name in self._reads:
+            raise ValueError(f"the metric {name} is registered already")
+        if not name.startswith("moments_") or (kind is Kind.COUNTER) != name.endswith("_total"):
+            raise ValueError(f"{name}: begin with moments_; end in _total exactly for counters")
+        self._reads[name] = (Metric(name, kind, help), read)
+
+    def register_stats(self, stats: object, fields: Mapping[str, Metric]) -> None:
+        """Adds one metric for each attribute of `stats` that `fields` names.
+
+        Raises AttributeError at once when `stats` has no such attribute.
+        """
+        for name, metric in fields.items():
+            getattr(stats, name)
+            self.register(*metric, lambda name=name: getattr(stats, name))
+
+    def collect(self) -> Iterable[Family]:
+        return [_family(metric, read) for metric, read in self._reads.values()]
+
+    def render(self) -> bytes:
+        """Everything in Prometheus' text format; send it as `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
