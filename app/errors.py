@@ -34,9 +34,11 @@ MomentsError
 │   ├── StoreUrlInvalid     its URL
 │   ├── ShardsMismatch      the number of shards
 │   └── SchemaTooNew        a newer release has been here
-└── EmbeddedServerError     the bundled server
-    ├── DirectoryInUse      another process has this data directory
-    └── ServerNotStarted    it ended, or did not answer, while starting
+├── EmbeddedServerError     the bundled server
+│   ├── DirectoryInUse      another process has this data directory
+│   └── ServerNotStarted    it ended, or did not answer, while starting
+└── CommandFailed           a command of the command line cannot go on
+    └── UsageMistake        because of how it was called or configured
 
 A failed webhook request is not here: that is data, an `Outcome`.
 """
@@ -218,3 +220,11 @@ class NoSender(MomentsError):
 
 class LeaseLost(MomentsError):
     """The shard belongs to another worker now; what was under way here is theirs."""
+
+
+class CommandFailed(MomentsError):
+    """A command cannot go on. The message is one line for its user and says what to do."""
+
+
+class UsageMistake(CommandFailed):
+    """The command was called or configured wrongly."""

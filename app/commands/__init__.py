@@ -1,0 +1,1 @@
+"""What each command of `moments` does; `app/cli.py` only reads its options."""
