@@ -3,11 +3,16 @@
 MomentsError
 ├── Rejected                what somebody gave us cannot be taken; the message says what to do
 │   ├── UrlRejected         the address of an endpoint
-│   └── HeadersRejected     the headers an endpoint wants to be sent
+│   ├── HeadersRejected     the headers an endpoint wants to be sent
+│   └── BadSecret           a webhook secret or signing key (also a ValueError)
 ├── Unreachable             there is no address to connect to
 │   ├── Blocked             the guard forbids it
 │   └── Unresolved          the name has none
 ├── DecodeError             bytes of ours that do not read as they should
+├── SealingError            a secret kept in the store cannot be sealed or opened
+│   ├── BadSealingKey       the key is not 32 bytes in base64 (also a ValueError)
+│   ├── SealedByAnotherKey  the key it was sealed with is not among ours
+│   └── BrokenSeal          changed, cut, or another endpoint's
 ├── Refused                 a call that is understood and cannot be done as things stand
 │   ├── IdempotencyMismatch an Idempotency-Key seen before, with another request
 │   ├── PostNotFound        no such post, or its retention is over
@@ -58,6 +63,10 @@ class UrlRejected(Rejected):
 
 class HeadersRejected(Rejected):
     """These headers cannot be sent with a webhook."""
+
+
+class BadSecret(Rejected, ValueError):
+    """This webhook secret or signing key cannot be used. The message never holds it."""
 
 
 class Unreachable(MomentsError):
@@ -171,6 +180,22 @@ class DecodeError(MomentsError):
         super().__init__(f"not a valid {kind}: {raw[:64]!r}")
         self.kind = kind
         self.raw = raw
+
+
+class SealingError(MomentsError):
+    """A secret kept in the store cannot be sealed or opened."""
+
+
+class BadSealingKey(SealingError, ValueError):
+    """The key for secrets at rest is not 32 bytes in base64. The message never holds it."""
+
+
+class SealedByAnotherKey(SealingError):
+    """The key this was sealed with is not among those configured."""
+
+
+class BrokenSeal(SealingError):
+    """The sealed bytes were changed or cut, or belong to another endpoint."""
 
 
 class Refused(MomentsError):
