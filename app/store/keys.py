@@ -22,6 +22,8 @@ author's.
     redeliveries:{t}                stream  backlog                      entries deleted on ack
     retries:{t}                     zset    deliveries not final         moved when due
     parked:{t}:endpoint             zset    PARKED_MAX                   janitor, RETENTION_S
+    probes:{t}                      zset    ailing endpoints             owner: sender
+    batch:{t}                       string  id of the last batch         TTL RETENTION_S
     dead:{t}                        zset    DEAD_LETTERS_MAX             janitor, RETENTION_S
     endpoint:{t}:id                 hash    ENDPOINTS_MAX a user         owner: the user
     attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX              TTL RETENTION_S
@@ -132,6 +134,15 @@ def dead(shard: int) -> bytes:
     return b"dead:{%d}" % shard
 
 
+def probes(shard: int) -> bytes:
+    """Endpoints that need looking after (open, disabled, draining), by when."""
+    return b"probes:{%d}" % shard
+
+
+def batch(shard: int) -> bytes:
+    return b"batch:{%d}" % shard
+
+
 def endpoint(shard: int, endpoint_id: str) -> bytes:
     return b"endpoint:{%d}:%b" % (shard, endpoint_id.encode())
 
@@ -158,3 +169,8 @@ def lease(shard: int, role: str) -> bytes:
 
 def canary(shard: int) -> bytes:
     return b"canary:{%d}" % shard
+
+
+def tag(shard: int) -> bytes:
+    """The hash tag from which a script derives the keys that it finds out about on its way."""
+    return b"{%d}" % shard

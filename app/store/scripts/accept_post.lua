@@ -9,7 +9,13 @@ if KEYS[3] then
     return {'seen', id, fingerprint}
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then
+local there = redis.call('HMGET', KEYS[1], 'author', 'data')
+if there[1] then
+  -- Sent twice because the first answer was lost: the same post. The fields come in this order:
+  -- author, type, version, created_at, updated_at, data.
+  if there[1] == ARGV[9] and there[2] == ARGV[19] then
+    return {'new'}
+  end
   return {'taken'}
 end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[4]) then

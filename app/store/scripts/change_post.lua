@@ -7,6 +7,9 @@ if not post[1] then
   return {'missing'}
 end
 if post[2] then
+  if ARGV[1] == 'd' then -- deleting is idempotent
+    return {'ok', post[1], post[3], post[4], post[5]}
+  end
   return {'deleted'}
 end
 local version = tonumber(post[1]) + 1

@@ -1,21 +1,31 @@
 -- Writes what became of deliveries: ledger, tally, attempt log, and their next place; then
 -- acknowledges the stream entries that are done.
--- KEYS  lease, retries, dead, deliveries, redeliveries
+-- KEYS  lease, retries, dead, deliveries, redeliveries, probes, batch
 -- ARGV  token, group, tag, now_ms, retention_s, log_max, parked_max, dead_max, batch (msgpack),
---       packed time (now, as records hold it); the batch is
+--       packed time (now, as records hold it), batch id; the batch is
 --   {slices, done, redone, health}
 --   slices  {{post, version, slice, {{endpoint, attempts, state, record, due_ms, log}, …}}, …}
 --           attempts: made so far, this one included; log: '' when no request was made
 --   done    entry ids of `deliveries` to acknowledge; redone those of `redeliveries`
---   health  {{endpoint, {field, value, …}}, …}
+--   health  {{endpoint, {field, value, …}, {removed field, …}, probe_ms}, …}
+--           probe_ms: when to look after the endpoint next, 0 for no more
 -- Returns {accepted, refused, dropped to dead for a full list, next due_ms or ''}.
 -- Derived keys, all with the same tag: outcomes, tally, attempts, parked, endpoint.
+--
+-- A batch whose answer was lost comes again under its id and is not written twice.
 --
 -- The fence: the holder of the lease alone decides where a delivery goes next. An outcome from a
 -- former holder counts only if it says "delivered", which is true whoever says it.
 local owner = redis.call('GET', KEYS[1]) == ARGV[1]
 local tag, now, retention = ARGV[3], ARGV[4], ARGV[5]
 local log_max, parked_max, dead_max = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local function next_due()
+  return redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2] or ''
+end
+if redis.call('GET', KEYS[7]) == ARGV[11] then
+  return {0, 0, 0, next_due()}
+end
+redis.call('SET', KEYS[7], ARGV[11], 'EX', retention)
 local batch = cmsgpack.unpack(ARGV[9])
 local accepted, refused, dropped = 0, 0, 0
 
@@ -72,7 +82,7 @@ for _, slice in ipairs(batch[1]) do
     elseif not owner or final[old] then
       ok = false
     else
-      ok = old == nil or attempts > old_attempts or (log == '' and attempts == old_attempts)
+      ok = attempts >= old_attempts
     end
     if ok then
       accepted = accepted + 1
@@ -140,9 +150,11 @@ if owner then
   for _, update in ipairs(batch[4]) do
     local endpoint = 'endpoint:' .. tag .. ':' .. update[1]
     if redis.call('EXISTS', endpoint) == 1 then
-      redis.call('HSET', endpoint, unpack(update[2]))
+      if #update[2] > 0 then redis.call('HSET', endpoint, unpack(update[2])) end
+      if #update[3] > 0 then redis.call('HDEL', endpoint, unpack(update[3])) end
+      if update[4] > 0 then redis.call('ZADD', KEYS[6], update[4], update[1]) end
     end
+    if update[4] == 0 then redis.call('ZREM', KEYS[6], update[1]) end
   end
 end
-local next = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')
-return {accepted, refused, dropped, next[2] or ''}
+return {accepted, refused, dropped, next_due()}

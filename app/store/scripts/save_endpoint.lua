@@ -2,7 +2,12 @@
 -- KEYS  endpoint, routes, changes
 -- ARGV  id, user, route word, endpoints_max, changes_max, field, value…
 -- Returns 'ok', 'taken' (the id exists) or 'full' (the user has endpoints_max already).
-if redis.call('EXISTS', KEYS[1]) == 1 then
+local there = redis.call('HMGET', KEYS[1], 'user', 'created_at')
+if there[1] then
+  -- Sent twice because the first answer was lost. Fields: user, created_at, …
+  if there[1] == ARGV[7] and there[2] == ARGV[9] then
+    return 'ok'
+  end
   return 'taken'
 end
 local route = redis.call('HGET', KEYS[2], ARGV[2]) or ''

@@ -1,0 +1,124 @@
+"""API keys: kept as SHA-256 of a high-entropy secret, so that the store holds nothing to steal."""
+
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from app.errors import TooManyApiKeys
+from app.store import keys
+from app.store.client import Store
+
+PREFIX = "mk_"
+_ID_LENGTH = 12  # of the digest, in hex: what names a key in lists and logs
+
+
+class Scope(StrEnum):
+    ADMIN = "admin"
+    PUBLISH = "publish"
+    READ = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """`id` is the first digits of the secret's digest; `hint` the secret's first characters."""
+
+    id: str
+    hint: str
+    name: str
+    scopes: frozenset[Scope]
+    created_at_ms: int
+
+
+class ApiKeys:
+    """All API keys. One that was found is remembered for `cache_s`: so late a revocation holds."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        api_keys_max: int,
+        cache_s: float = 2.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._api_keys_max = api_keys_max
+        self._cache_s = cache_s
+        self._clock = clock
+        self._found: dict[bytes, tuple[float, ApiKey]] = {}
+
+    async def create(self, name: str, scopes: frozenset[Scope], now_ms: int) -> tuple[ApiKey, str]:
+        """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
+        if await self._store.execute("HLEN", keys.API_KEYS) >= self._api_keys_max:
+            raise TooManyApiKeys(f"there are {self._api_keys_max} API keys already")
+        secret = PREFIX + secrets.token_urlsafe(32)
+        return await self._save(secret, name, scopes, now_ms), secret
+
+    async def ensure(self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int) -> ApiKey:
+        """Makes a given secret a key, if it is not one."""
+        return await self.find(secret) or await self._save(secret, name, scopes, now_ms)
+
+    async def _save(self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int) -> ApiKey:
+        digest = _digest(secret)
+        row = {
+            "hint": secret[: len(PREFIX) + 5],
+            "name": name,
+            "scopes": sorted(scopes),
+            "at": now_ms,
+        }
+        await self._store.execute("HSET", keys.API_KEYS, digest, json.dumps(row))
+        return _key(digest, row)
+
+    async def find(self, secret: str) -> ApiKey | None:
+        digest = _digest(secret)
+        now = self._clock()
+        # The comparison of digests by a dictionary tells nothing about the secret.
+        known = self._found.get(digest)
+        if known is not None and now - known[0] <= self._cache_s:
+            return known[1]
+        raw = await self._store.execute("HGET", keys.API_KEYS, digest)
+        if raw is None:
+            self._found.pop(digest, None)
+            return None
+        key = _key(digest, json.loads(raw))
+        if len(self._found) >= 1_024:
+            self._found.clear()
+        self._found[digest] = (now, key)
+        return key
+
+    async def all(self) -> list[ApiKey]:
+        """In the order of their making."""
+        rows = await self._rows()
+        found = [_key(digest, json.loads(raw)) for digest, raw in rows.items()]
+        return sorted(found, key=lambda key: (key.created_at_ms, key.id))
+
+    async def revoke(self, id_: str) -> bool:
+        """True when there was such a key. Other processes notice within the cache's life."""
+        for digest in await self._rows():
+            if hmac.compare_digest(digest[:_ID_LENGTH], id_.encode("utf-8", "replace")):
+                self._found.pop(digest, None)
+                return await self._store.execute("HDEL", keys.API_KEYS, digest) == 1
+        return False
+
+    async def _rows(self) -> dict[bytes, bytes]:
+        rows = await self._store.execute("HGETALL", keys.API_KEYS)
+        return rows if isinstance(rows, dict) else dict(zip(rows[0::2], rows[1::2], strict=True))
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest().encode()
+
+
+def _key(digest: bytes, row: dict[str, Any]) -> ApiKey:
+    return ApiKey(
+        digest[:_ID_LENGTH].decode(),
+        row["hint"],
+        row["name"],
+        frozenset(Scope(scope) for scope in row["scopes"]),
+        row["at"],
+    )

@@ -1,0 +1,65 @@
+"""Leases: which worker owns which shard, for which role."""
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from app.store import keys
+from app.store.client import Call, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What one lease is for."""
+
+    role: str
+    shard: int
+
+    @property
+    def key(self) -> bytes:
+        return keys.lease(self.shard, self.role)
+
+
+class Leases:
+    """The leases of one worker. Its token is random, so that no two workers can share one."""
+
+    def __init__(self, store: Store, worker_id: str, *, life_s: float) -> None:
+        self._store = store
+        self.worker_id = worker_id
+        self.token = f"{worker_id}.{secrets.token_hex(6)}".encode()
+        self.life_s = life_s
+        self._life_ms = round(life_s * 1000)
+
+    async def acquire(self, slots: Sequence[Slot]) -> list[Slot]:
+        """Those of the slots that were free and are ours now."""
+        commands = [("SET", slot.key, self.token, "NX", "PX", self._life_ms) for slot in slots]
+        answers = await self._store.run_many(commands)
+        return [slot for slot, answer in zip(slots, answers, strict=True) if answer]
+
+    async def renew(self, slots: Collection[Slot]) -> set[Slot]:
+        """Those of the slots that are still ours."""
+        ordered = list(slots)
+        calls = [Call("renew_lease", [slot.key], [self.token, self._life_ms]) for slot in ordered]
+        answers = await self._store.call_many(calls)
+        return {slot for slot, answer in zip(ordered, answers, strict=True) if answer}
+
+    async def release(self, slots: Collection[Slot]) -> None:
+        calls = [Call("release_lease", [slot.key], [self.token]) for slot in slots]
+        await self._store.call_many(calls)
+
+    async def beat(self, role: str, now_ms: int) -> int:
+        """Says that this worker lives, and returns how many live workers have the role."""
+        member = f"{role}:{self.worker_id}"
+        oldest = now_ms - round(self.life_s * 1000)
+        _, _, members = await self._store.run_many(
+            [
+                ("ZADD", keys.WORKERS, now_ms, member),
+                ("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", oldest),
+                ("ZRANGE", keys.WORKERS, 0, -1),
+            ]
+        )
+        return sum(1 for name in members if name.startswith(f"{role}:".encode()))
+
+    async def leave(self, roles: Collection[str]) -> None:
+        members = [f"{role}:{self.worker_id}" for role in roles]
+        await self._store.execute("ZREM", keys.WORKERS, *members)

@@ -1,0 +1,171 @@
+"""Nodes: processes that hold sockets (gateways) or long polls (apis), and what is pushed to them.
+
+A node's id stands in the routes of the users it serves; fan-out then writes to the node's streams,
+one a shard. A stream that grew too long is replaced by one mark: the node goes on from the inboxes.
+"""
+
+import asyncio
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from app.clock import now_ms
+from app.domain.post import Event
+from app.domain.shard import shard_of
+from app.errors import StoreError
+from app.store import keys
+from app.store.client import Call, Store
+from app.wire import decode_event, decode_recipients, stream_fields
+
+log = logging.getLogger(__name__)
+
+READ_MAX = 256  # entries of one stream in one read
+BLOCK_MS = 2_000
+BACKOFF_MAX_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """One entry of a node's stream: an event and the users here that it is for, with offsets.
+
+    `event` None: entries were lost, and every user of the shard goes on from their inbox.
+    """
+
+    shard: int
+    event: Event | None
+    recipients: tuple[tuple[str, int], ...]
+
+
+OnPushes = Callable[[list[Push]], Awaitable[None]]
+
+
+class Node:
+    """This process as a place where users can be reached."""
+
+    def __init__(self, store: Store, shards: int, id_: str, *, life_s: float = 30.0) -> None:
+        self._store = store
+        self._shards = shards
+        self.id = id_
+        self._life_s = life_s
+        self._beat_at = 0.0
+        self.last_read_at = 0.0  # loop time; says whether this node is alive to what is pushed
+        self.entries_read = 0
+        self.overflows = 0
+
+    async def join(self, users: Collection[str]) -> None:
+        """Names this node in the users' routes. Repeating it changes nothing."""
+        await self._route("join_node", users)
+
+    async def leave(self, users: Collection[str]) -> None:
+        await self._route("leave_node", users)
+
+    async def _route(self, script: str, users: Collection[str]) -> None:
+        by_shard: dict[int, list[str]] = defaultdict(list)
+        for user in users:
+            by_shard[shard_of(user, self._shards)].append(user)
+        await self._store.call_many(
+            [
+                Call(script, [keys.routes(shard)], [self.id, *members])
+                for shard, members in by_shard.items()
+            ]
+        )
+
+    async def run(self, on_pushes: OnPushes, stop: asyncio.Event) -> None:
+        """Reads this node's streams until `stop`, and says that it lives.
+
+        Outages of the store are waited out. After one, and after a stall of this process so long
+        that others may have given the node up, every shard is reported as overflowed.
+        """
+        await self._beat()
+        async with asyncio.TaskGroup() as tasks:
+            reads = [
+                tasks.create_task(self._read(group, on_pushes, stop), name=f"node-read-{group[0]}")
+                for group in self._store.groups(range(self._shards))
+            ]
+            beats = tasks.create_task(self._keep_beating(on_pushes, stop), name="node-beat")
+            await stop.wait()
+            for task in (*reads, beats):
+                task.cancel()
+
+    async def _read(self, shards: Sequence[int], on_pushes: OnPushes, stop: asyncio.Event) -> None:
+        places = {keys.sockets(shard, self.id): shard for shard in shards}
+        last = dict.fromkeys(places, b"0")
+        failures = 0
+        while not stop.is_set():
+            try:
+                replies = await self._store.read_streams(last, count=READ_MAX, block_ms=BLOCK_MS)
+                self.last_read_at = asyncio.get_running_loop().time()
+                if failures:
+                    failures = 0
+                    await on_pushes([Push(shard, None, ()) for shard in shards])
+                if not replies:
+                    continue
+                pushes = [
+                    push
+                    for key, entries in replies.items()
+                    for push in self._decode(places[key], entries)
+                ]
+                last.update({key: entries[-1][0] for key, entries in replies.items()})
+                await on_pushes(pushes)
+                await self._trim({key: last[key] for key in replies})
+            except StoreError as error:
+                failures += 1
+                log.warning("store unavailable", extra={"reader": "sockets", "error": str(error)})
+                await asyncio.sleep(_backoff_s(failures))
+
+    def _decode(self, shard: int, entries: Sequence[tuple[bytes, object]]) -> list[Push]:
+        pushes: list[Push] = []
+        for _, raw in entries:
+            fields = stream_fields(raw)  # pyright: ignore[reportArgumentType]
+            if b"o" in fields:
+                self.overflows += 1
+                pushes.append(Push(shard, None, ()))
+            else:
+                event = decode_event(fields[b"e"])
+                pushes.append(Push(shard, event, decode_recipients(fields[b"r"])))
+        self.entries_read += len(entries)
+        return pushes
+
+    async def _trim(self, read: dict[bytes, bytes]) -> None:
+        """Deletes what was read: what is in the stream is what this node has still to push."""
+        await self._store.run_many(
+            [("XTRIM", key, "MINID", _after(entry)) for key, entry in read.items()]
+        )
+
+    async def _keep_beating(self, on_pushes: OnPushes, stop: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            await asyncio.sleep(self._life_s / 6)
+            late = loop.time() - self._beat_at > self._life_s / 2
+            try:
+                await self._beat()
+            except StoreError as error:
+                log.warning("store unavailable", extra={"reader": "beat", "error": str(error)})
+                continue
+            if late:
+                await on_pushes([Push(shard, None, ()) for shard in range(self._shards)])
+
+    async def _beat(self) -> None:
+        await self._store.execute("ZADD", keys.NODES, now_ms(), self.id)
+        self._beat_at = asyncio.get_running_loop().time()
+
+    async def close(self) -> None:
+        """Takes this node and its streams away. Routes are left by `leave`, or by the janitor."""
+        await self._store.run_many(
+            [
+                ("ZREM", keys.NODES, self.id),
+                *(("DEL", keys.sockets(shard, self.id)) for shard in range(self._shards)),
+            ]
+        )
+
+
+def _after(entry_id: bytes) -> bytes:
+    """The smallest id greater than this one."""
+    ms, _, sequence = entry_id.partition(b"-")
+    return b"%b-%d" % (ms, int(sequence) + 1)
+
+
+def _backoff_s(failures: int) -> float:
+    return random.uniform(0.5, 1.0) * min(BACKOFF_MAX_S, 0.1 * 2 ** min(failures, 10))

@@ -1,0 +1,305 @@
+"""Bytes: stream entries, ledger records, webhook bodies and socket frames to and from values.
+
+Nothing else packs or unpacks. Formats written by a script are decoded here and named with it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgpack
+
+from app.domain.attempt import Outcome
+from app.domain.delivery import State
+from app.domain.ids import ENDPOINT_ID_LENGTH
+from app.domain.post import Audience, Event, EventKind, Post
+from app.errors import DecodeError
+
+_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+# Scripts pack with cmsgpack, which knows only the old raw type: text comes back as bytes there.
+_pack_raw = msgpack.Packer(use_bin_type=False, autoreset=True).pack
+
+_KINDS = {kind.value: kind for kind in EventKind}
+
+
+# Events, as inboxes and streams hold them: kind letter, version, dot, post id.
+
+
+def encode_event(event: Event) -> bytes:
+    return f"{event.kind.value}{event.version}.{event.post}".encode()
+
+
+def decode_event(raw: bytes) -> Event:
+    """Raises `DecodeError`."""
+    head, dot, post = raw.decode("ascii", "replace").partition(".")
+    kind = _KINDS.get(head[:1])
+    if kind is None or not dot or not head[1:].isdecimal():
+        raise DecodeError("event", raw)
+    return Event(post, int(head[1:]), kind)
+
+
+# The audience cut, kept with the post and read by next_slice.lua.
+
+
+def encode_audience(audience: Audience) -> bytes:
+    """b"" when the whole audience is meant."""
+    if audience.only is not None:
+        return _pack_raw({"only": sorted(audience.only)})
+    if audience.excepted:
+        return _pack_raw({"except": sorted(audience.excepted)})
+    return b""
+
+
+def decode_audience(raw: bytes) -> Audience:
+    if not raw:
+        return Audience()
+    fields = msgpack.unpackb(raw)
+    if "only" in fields:
+        return Audience(only=frozenset(fields["only"]))
+    return Audience(excepted=frozenset(fields["except"]))
+
+
+# What scripts exchange.
+
+
+def encode_users(users: Sequence[str]) -> bytes:
+    return _pack_raw(users)
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """Who one slice of a post went to in one shard; all three have one entry a recipient."""
+
+    users: tuple[str, ...]
+    offsets: tuple[int, ...]
+    endpoints: tuple[tuple[str, ...], ...]
+
+
+def decode_roster(raw: bytes) -> Roster:
+    """Written by fan_out.lua: the ids of one recipient's endpoints stand in one string."""
+    users, offsets, endpoints = msgpack.unpackb(raw, use_list=False)
+    return Roster(users, offsets, tuple(_split_ids(ids) for ids in endpoints))
+
+
+def _split_ids(ids: str) -> tuple[str, ...]:
+    width = ENDPOINT_ID_LENGTH
+    if len(ids) == width:
+        return (ids,)
+    return tuple(ids[start : start + width] for start in range(0, len(ids), width))
+
+
+def decode_deliveries(raw: bytes) -> list[tuple[str, str, int]]:
+    """Endpoint, recipient and offset of each delivery of one entry, written by fan_out.lua."""
+    flat = msgpack.unpackb(raw, use_list=False)
+    return list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
+
+
+def decode_recipients(raw: bytes) -> tuple[tuple[str, int], ...]:
+    """Users and offsets of one entry of a gateway's stream, written by fan_out.lua."""
+    flat = msgpack.unpackb(raw, use_list=False)
+    return tuple(zip(flat[0::2], flat[1::2], strict=True))
+
+
+def encode_batch(batch: Sequence[Any]) -> bytes:
+    """The batch record_outcomes.lua takes."""
+    return _pack_raw(batch)
+
+
+# The ledger's record of one delivery: comma-separated, empty fields at the end left out.
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`base` counts the attempts made before the retry schedule was last started."""
+
+    state: State
+    attempts: int
+    status: int = 0
+    updated_at_ms: int = 0
+    error: str = ""
+    due_ms: int = 0
+    base: int = 0
+
+
+def encode_record(record: Record) -> str:
+    head = f"{record.state.value}{record.attempts},{record.status or ''},{record.updated_at_ms:x}"
+    if record.base:
+        return f"{head},{record.error},{_hex(record.due_ms)},{record.base}"
+    if record.due_ms:
+        return f"{head},{record.error},{record.due_ms:x}"
+    return f"{head},{record.error}" if record.error else head
+
+
+def _hex(value: int) -> str:
+    return f"{value:x}" if value else ""
+
+
+def decode_record(raw: bytes) -> Record:
+    """Raises `DecodeError`."""
+    try:
+        head, status, updated, *rest = raw.decode("ascii").split(",")
+        error, due, base = (*rest, "", "", "")[:3]
+        return Record(
+            State(head[0]),
+            int(head[1:]),
+            int(status or 0),
+            int(updated or "0", 16),
+            error,
+            int(due or "0", 16),
+            int(base or 0),
+        )
+    except (ValueError, IndexError) as error:
+        raise DecodeError("record", raw) from error
+
+
+def encode_time(at_ms: int) -> str:
+    """A time as ledger records hold it."""
+    return f"{at_ms:x}"
+
+
+# The attempt log.
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEntry:
+    """One try of a delivery: `error` is None on success, `status` 0 when nothing was answered."""
+
+    delivery: str
+    attempt: int
+    at_ms: int
+    status: int
+    error: str | None
+    duration_ms: float
+    response: str
+
+
+def encode_attempt(delivery: str, attempt: int, at_ms: int, outcome: Outcome) -> bytes:
+    return _pack_raw(
+        (
+            1,
+            delivery,
+            attempt,
+            at_ms,
+            outcome.status,
+            outcome.error or "",
+            round(outcome.duration_ms * 1000),
+            outcome.excerpt,
+        )
+    )
+
+
+def decode_attempt(raw: bytes) -> AttemptEntry:
+    """Raises `DecodeError`, for another format version too."""
+    # raw: the excerpt is whatever a receiver sent, and need not be text.
+    fields = msgpack.unpackb(raw, raw=True)
+    if fields[0] != 1:
+        raise DecodeError("attempt", raw)
+    _, delivery, attempt, at_ms, status, error, duration_us, excerpt = fields
+    return AttemptEntry(
+        delivery.decode(),
+        attempt,
+        at_ms,
+        status,
+        error.decode() or None,
+        duration_us / 1000,
+        excerpt.decode("utf-8", "replace"),
+    )
+
+
+# What is pushed. A post's JSON is made once an event and used for webhooks and JSON frames.
+
+
+def rfc3339(at_ms: int) -> str:
+    """UTC with milliseconds, as the API writes every time."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+def event_type(post: Post | None, event: Event) -> str:
+    """`<type>.created`, `<type>.updated` or `<type>.deleted`; `post` for one whose time is over."""
+    return f"{post.type if post else 'post'}.{event.kind.word}"
+
+
+def event_at_ms(post: Post, event: Event) -> int:
+    """When what the event tells happened."""
+    return post.created_at_ms if event.kind is EventKind.CREATED else post.updated_at_ms
+
+
+def post_fields(post: Post) -> dict[str, Any]:
+    """A post as the API shows it, without its data."""
+    fields: dict[str, Any] = {
+        "id": post.id,
+        "author": post.author,
+        "type": post.type,
+        "version": post.version,
+        "created_at": rfc3339(post.created_at_ms),
+    }
+    if post.deleted:
+        fields["deleted"] = True
+    return fields
+
+
+def post_json(post: Post | None, event: Event) -> bytes:
+    """The `post` member of what is pushed. None: its retention is over, only the id is left."""
+    if post is None:
+        return encode_json({"id": event.post, "expired": True})
+    head = encode_json(post_fields(post))
+    return head[:-1] + b',"data":' + (post.data or b"null") + b"}"
+
+
+def json_event(type_: str, post: bytes) -> tuple[bytes, bytes]:
+    """What stands before and after the offset (ASCII digits) in a JSON socket frame."""
+    return b'{"type":"' + type_.encode() + b'","offset":', b',"post":' + post + b"}"
+
+
+def msgpack_event(type_: str, post: bytes) -> tuple[bytes, bytes]:
+    """The same for msgpack; the offset stands between as 4 bytes, big endian."""
+    packed = _pack(json.loads(post))
+    prefix = b"\x83" + _pack("type") + _pack(type_) + _pack("offset") + b"\xce"
+    return prefix, _pack("post") + packed
+
+
+def encode_json(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def encode_msgpack(value: Any) -> bytes:
+    return _pack(value)
+
+
+def decode_msgpack(raw: bytes) -> Any:
+    """A client's message. Raises `DecodeError`."""
+    try:
+        return msgpack.unpackb(raw, max_map_len=64, max_array_len=64)
+    except (ValueError, msgpack.UnpackException, UnicodeDecodeError, RecursionError) as error:
+        raise DecodeError("message", raw) from error
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookBody:
+    """A webhook's body for every recipient of one event: the recipient and offset go between."""
+
+    head: bytes
+    tail: bytes
+
+    def for_recipient(self, user: str, offset: int) -> bytes:
+        # User ids hold nothing that JSON would have to escape.
+        return b'%b%b","offset":%d%b' % (self.head, user.encode(), offset, self.tail)
+
+
+def webhook_body(post: Post, event: Event) -> WebhookBody:
+    head = (
+        f'{{"type":"{event_type(post, event)}","timestamp":"{rfc3339(event_at_ms(post, event))}"'
+        ',"recipient":"'
+    )
+    return WebhookBody(head.encode(), b',"data":{"post":' + post_json(post, event) + b"}}")
+
+
+def stream_fields(raw: Iterable[bytes] | Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+    """An entry's fields, whichever way the protocol version gives them."""
+    if isinstance(raw, Mapping):
+        return dict(raw)
+    flat = list(raw)
+    return dict(zip(flat[0::2], flat[1::2], strict=True))
