@@ -2,7 +2,7 @@
 
     log.info("attempt", extra={"delivery": delivery, "status": 503, "duration_ms": 12.4})
 
-as text     12:00:01.234 info    sender    attempt  delivery=… status=503 duration_ms=12.4
+as text     12:00:01.234 info    attempt  delivery=… status=503 duration_ms=12.4
 as JSON     {"at": "2026-01-01T12:00:01.234Z", "level": "info", "role": "sender", "event": …}
 """
 
@@ -62,10 +62,6 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 class _Lines(logging.Formatter):
     """Masks whatever a line says, its traceback included: the one place all of it goes through."""
 
-    def __init__(self, role: str) -> None:
-        super().__init__()
-        self._role = role
-
     def format(self, record: logging.LogRecord) -> str:
         return mask(self.line(record))
 
@@ -80,7 +76,11 @@ class _Lines(logging.Formatter):
 
 
 class JsonLines(_Lines):
-    """One JSON object a line, for machines."""
+    """One JSON object a line, for machines. Each tells its role: api, gateway, worker, …"""
+
+    def __init__(self, role: str) -> None:
+        super().__init__()
+        self._role = role
 
     def line(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC)
@@ -98,17 +98,17 @@ class JsonLines(_Lines):
 
 
 class TextLines(_Lines):
-    """Readable lines: time, level, who, event, then the fields as key=value."""
+    """Readable lines: time, level, event, then the fields as key=value."""
 
-    def __init__(self, role: str, *, colour: bool) -> None:
-        super().__init__(role)
+    def __init__(self, *, colour: bool) -> None:
+        super().__init__()
         self._colour = colour
 
     def line(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
         event = record.getMessage().translate(_CONTROL)
         fields = "".join(f" {name}={_text(value)}" for name, value in _fields(record).items())
-        line = f"{at} {self._level(record)} {self._role:<9} {event} {fields}".rstrip()
+        line = f"{at} {self._level(record)} {event} {fields}".rstrip()
         trace = self.trace(record)
         return f"{line}\n{trace}" if trace else line
 
@@ -142,13 +142,13 @@ def resolve(format_: LogFormat, stream: TextIO) -> LogFormat:
 def configure(format_: LogFormat, level: str, *, role: str, stream: TextIO | None = None) -> None:
     """Sends all log lines of this process to `stream` (standard error), from `level` on.
 
-    `role` stands in every line: api, gateway, worker, …
+    `role` (api, gateway, worker, …) stands in every JSON line.
     """
     out: TextIO = stream or sys.stderr
     handler = logging.StreamHandler(out)
     if resolve(format_, out) == "json":
         handler.setFormatter(JsonLines(role))
     else:
-        handler.setFormatter(TextLines(role, colour=wants_colour(out)))
+        handler.setFormatter(TextLines(colour=wants_colour(out)))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)

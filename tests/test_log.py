@@ -53,7 +53,7 @@ def test_ordinary_words_are_left_alone():
     assert mask(text) == text
 
 
-@pytest.mark.parametrize("formatter", [JsonLines("api"), TextLines("api", colour=False)])
+@pytest.mark.parametrize("formatter", [JsonLines("api"), TextLines(colour=False)])
 @pytest.mark.parametrize(("text", "secret"), SECRETS)
 def test_no_format_lets_a_secret_out_wherever_it_stands(formatter, text, secret):
     try:
@@ -93,19 +93,19 @@ def test_a_traceback_is_a_field_of_its_json_line():
     assert json.loads(line)["error"].endswith("ValueError: broken")
 
 
-def test_a_text_line_gives_level_role_event_and_fields():
-    line = TextLines("api", colour=False).format(record("post accepted", post="01h", note="a b"))
-    assert line.endswith('warning api       post accepted  post=01h note="a b"')
+def test_a_text_line_gives_level_event_and_fields():
+    line = TextLines(colour=False).format(record("post accepted", post="01h", note="a b"))
+    assert line.endswith('warning post accepted  post=01h note="a b"')
 
 
 def test_text_from_outside_cannot_begin_a_line_of_its_own():
-    line = TextLines("api", colour=False).format(record("bad\nuser", who="x\ninfo fake\x1b[2J"))
+    line = TextLines(colour=False).format(record("bad\nuser", who="x\ninfo fake\x1b[2J"))
     assert "\n" not in line
     assert "\x1b" not in line
 
 
 def test_colour_is_put_round_the_level_alone():
-    coloured = TextLines("api", colour=True).format(record())
+    coloured = TextLines(colour=True).format(record())
     assert "\x1b[33mwarning\x1b[0m" in coloured
     assert coloured.count("\x1b") == 2
 

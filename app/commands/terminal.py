@@ -1,0 +1,83 @@
+"""What a command says: coloured on a terminal, plain elsewhere."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from app.log import wants_colour
+
+_COLOURS = ("36", "35", "34", "33", "32", "96", "95", "94")
+
+
+def console(stream: TextIO) -> Console:
+    """Prints `Text` without wrapping, guessing at links or reading markup."""
+    return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def say(text: str | Text) -> None:
+    """A result, to standard output."""
+    console(sys.stdout).print(text)
+
+
+def note(text: str | Text) -> None:
+    """Something beside the result, to standard error."""
+    console(sys.stderr).print(text)
+
+
+def complain(message: str) -> None:
+    """The one line (or few) that say what went wrong and what to do."""
+    note(Text.assemble(("moments: ", "bold red"), message))
+
+
+class Printer:
+    """Prints lines of several roles to one stream, each with its role in front.
+
+    Writing happens in a thread of its own: a terminal that is held up must not hold up the loop
+    that has to hear signals. A caller waits until its lines are out. Where lines are JSON they stay
+    as they are (the role is in them), and one that is none is wrapped into a JSON line.
+    """
+
+    def __init__(self, stream: TextIO, *, as_json: bool) -> None:
+        self.broken = asyncio.Event()  # nobody reads any more
+        self._stream = stream
+        self._as_json = as_json
+        self._colour = wants_colour(stream) and not as_json
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="printer")
+        self._colour_of: dict[str, str] = {}
+
+    async def print(self, role: str, lines: list[str]) -> None:
+        if self.broken.is_set():
+            return
+        shown = "".join(self._line(role, line) for line in lines)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, shown)
+        except OSError:
+            self.broken.set()
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+    def _line(self, role: str, line: str) -> str:
+        if self._as_json:
+            return (line if _is_object(line) else json.dumps({"role": role, "event": line})) + "\n"
+        name = f"{role:<9}"
+        if self._colour:
+            code = self._colour_of.setdefault(role, _COLOURS[len(self._colour_of) % len(_COLOURS)])
+            name = f"\x1b[{code}m{name}\x1b[0m"
+        return f"{name} | {line}\n"
+
+
+def _is_object(line: str) -> bool:
+    if not line.startswith("{"):
+        return False
+    try:
+        return isinstance(json.loads(line), Mapping)
+    except ValueError:
+        return False
