@@ -13,6 +13,8 @@ MomentsError
 │   ├── BadSealingKey       the key is not 32 bytes in base64 (also a ValueError)
 │   ├── SealedByAnotherKey  the key it was sealed with is not among ours
 │   └── BrokenSeal          changed, cut, or another endpoint's
+├── BadToken                a user token that does not hold; the message never quotes it
+├── BadTokenKey             the public key for user tokens cannot be used (also a ValueError)
 ├── Refused                 a call that is understood and cannot be done as things stand
 │   ├── IdempotencyMismatch an Idempotency-Key seen before, with another request
 │   ├── PostNotFound        no such post, or its retention is over
@@ -196,6 +198,14 @@ class SealedByAnotherKey(SealingError):
 
 class BrokenSeal(SealingError):
     """The sealed bytes were changed or cut, or belong to another endpoint."""
+
+
+class BadToken(MomentsError):
+    """A user token does not hold. The message says why, and never quotes it."""
+
+
+class BadTokenKey(MomentsError, ValueError):
+    """The public key for user tokens cannot be used."""
 
 
 class Refused(MomentsError):

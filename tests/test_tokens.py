@@ -1,0 +1,121 @@
+import time
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from app.errors import BadToken, BadTokenKey
+from app.tokens import LEEWAY_S, TOKEN_CHARS_MAX, Claims, TokenVerifier, make_token
+
+SECRET = "a secret of more than 32 characters"
+
+
+def pem(private_key):
+    public = private_key.public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def token(key=SECRET, algorithm="HS256", **claims):
+    return jwt.encode({"sub": "bob", "exp": time.time() + 60, **claims}, key, algorithm=algorithm)
+
+
+@pytest.fixture
+def verifier():
+    return TokenVerifier(SECRET)
+
+
+def test_a_token_made_here_holds_for_its_user_until_it_ends(verifier):
+    made = make_token(SECRET, "bob@example.org", ttl_s=60, now_s=(now := int(time.time())))
+    assert verifier.verify(made) == Claims("bob@example.org", now + 60)
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
+def test_a_token_made_elsewhere_holds_under_its_public_key(algorithm):
+    private = (
+        Ed25519PrivateKey.generate()
+        if algorithm == "EdDSA"
+        else rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    )
+    verifier = TokenVerifier(public_key=pem(private))
+    assert verifier.verify(token(private, algorithm)).user == "bob"
+    with pytest.raises(BadToken, match="signed with none of"):
+        verifier.verify(token())
+
+
+def test_both_kinds_of_key_may_be_set_up_at_once():
+    private = Ed25519PrivateKey.generate()
+    verifier = TokenVerifier(SECRET, pem(private))
+    assert verifier.verify(token()).user == verifier.verify(token(private, "EdDSA")).user == "bob"
+
+
+def test_a_public_key_is_never_taken_for_a_shared_secret():
+    public = pem(Ed25519PrivateKey.generate())
+    # The attack of RFC 8725, 2.1: sign with the public key's text as if it were an HMAC secret.
+    # jwt.encode refuses to, so the signature is made by hand.
+    head, body, _ = token().split(".")
+    digest = jwt.get_algorithm_by_name("HS256").sign(f"{head}.{body}".encode(), public.encode())
+    forged = f"{head}.{body}.{jwt.utils.base64url_encode(digest).decode()}"
+    with pytest.raises(BadToken, match="signed with none of EdDSA"):
+        TokenVerifier(public_key=public).verify(forged)
+
+
+def test_clocks_may_differ_by_the_leeway_and_no_more(verifier):
+    assert verifier.verify(token(exp=time.time() - LEEWAY_S + 5)).user == "bob"
+    with pytest.raises(BadToken, match="expired"):
+        verifier.verify(token(exp=time.time() - LEEWAY_S - 2))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (lambda: "", "segments"),
+        (lambda: "a.b.c", "header"),
+        (lambda: "é" * 10, "segments"),
+        (lambda: "x" * (TOKEN_CHARS_MAX + 1), "longer than"),
+        (lambda: token("another secret of 32 characters ..."), "signature is not ours"),
+        (lambda: token(None, "none"), "signed with none of HS256"),
+        (lambda: token(SECRET + SECRET, "HS512"), "signed with none of HS256"),
+        (lambda: jwt.encode({"sub": "bob"}, SECRET), "`exp` is missing"),
+        (lambda: jwt.encode({"exp": time.time() + 60}, SECRET), "`sub` is missing"),
+        (lambda: token(exp="soon"), "exp"),
+        (lambda: token(sub="two words"), "not a user id"),
+        (lambda: token(sub=""), "not a user id"),
+        (lambda: token(nbf=time.time() + 90), "not yet valid"),
+        (lambda: token(aud="another service"), "audience"),
+    ],
+)
+def test_a_token_that_does_not_hold_says_why(verifier, bad, reason):
+    with pytest.raises(BadToken, match=reason):
+        verifier.verify(bad())
+
+
+def test_a_token_is_never_quoted_in_the_reason(verifier):
+    bad = token("another secret of 32 characters ...")
+    with pytest.raises(BadToken) as raised:
+        verifier.verify(bad)
+    assert not any(part in str(raised.value) for part in bad.split("."))
+    assert raised.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "not a key",
+        pem(ec.generate_private_key(ec.SECP256R1())),
+        pem(rsa.generate_private_key(public_exponent=65537, key_size=1024)),
+        Ed25519PrivateKey.generate()
+        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        .decode(),
+    ],
+    ids=["no PEM", "elliptic curve", "short RSA", "private"],
+)
+def test_a_key_that_cannot_be_used_is_refused_at_the_start(key):
+    with pytest.raises(BadTokenKey):
+        TokenVerifier(public_key=key)
