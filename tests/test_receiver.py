@@ -11,6 +11,7 @@ from tests.commands.waiting import wait_until
 
 SECRET = new_secret(lambda size: bytes(range(size)))
 OTHER = new_secret(lambda size: bytes(size))
+ACCEPTS = Behaviour()
 BODY = (
     b'{"type":"post.created","recipient":"bob","offset":3,"data":{"post":{"data":{"text":"hi"}}}}'
 )
