@@ -7,7 +7,7 @@ import pytest
 from app.domain.signature import Signer, Verdict, decode_secret, new_secret
 from app.errors import BadSecret
 from app.receiver import BODY_MAX, HEAD_MAX, Behaviour, Receiver
-from tests.commands.waiting import wait_until
+from tests.wait import wait_until
 
 SECRET = new_secret(lambda size: bytes(range(size)))
 OTHER = new_secret(lambda size: bytes(size))

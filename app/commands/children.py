@@ -16,9 +16,9 @@ from app.errors import CommandFailed
 
 _LAST_WORDS_MAX = 3
 _READY_EVERY_S = 0.1
+POLICY = RestartPolicy()
 _PIPE_CLOSES_S = 2.0  # a grandchild may hold the pipe for longer than the child lives
 
-Print = Callable[[str, list[str]], Awaitable[None]]
 Probe = Callable[[], Awaitable[bool]]
 
 
@@ -26,6 +26,14 @@ class Report(Protocol):
     """Tells whoever watches what becomes of the children: a sentence and its figures."""
 
     async def __call__(self, message: str, /, **fields: float) -> None: ...
+
+
+class Screen(Protocol):
+    """Where lines are shown. Returns when they are out, so that a full screen holds us up."""
+
+    async def print(self, role: str, lines: list[str]) -> None: ...
+
+    async def report(self, message: str, /, **fields: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +64,11 @@ class Child:
     process alone, which then stops its children in order.
     """
 
-    def __init__(self, role: Role, print_: Print, report: Report, policy: RestartPolicy) -> None:
+    def __init__(self, role: Role, screen: Screen, policy: RestartPolicy = POLICY) -> None:
         self.name = role.name
         self.ready = asyncio.Event()
         self._role = role
-        self._print = print_
-        self._report = report
+        self._screen = screen
         self._policy = policy
         self._stopping = asyncio.Event()
         self._over = asyncio.Event()
@@ -89,7 +96,7 @@ class Child:
             if delay_s is None:
                 raise CommandFailed(self._why(code, deaths))
             message = f"{self.name} ended ({how_it_ended(code)}) and is started again"
-            await self._report(message, restart_s=delay_s)
+            await self._screen.report(message, restart_s=delay_s)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay_s)
 
@@ -135,7 +142,7 @@ class Child:
     async def _print_lines(self, lines: list[str]) -> None:
         if lines:
             self._last_words.extend(line for line in lines if line.strip())
-            await self._print(self.name, lines)
+            await self._screen.print(self.name, lines)
 
     async def _await_ready(self) -> None:
         while not await self._role.ready():  # noqa: ASYNC110 - another process cannot set an event
@@ -162,7 +169,9 @@ class Child:
             await asyncio.wait_for(self._over.wait(), grace_s)
         except TimeoutError:
             self.kill()
-            await self._report(f"{self.name} did not end in time and is killed", grace_s=grace_s)
+            await self._screen.report(
+                f"{self.name} did not end in time and is killed", grace_s=grace_s
+            )
             await self._over.wait()
 
     def kill(self) -> None:

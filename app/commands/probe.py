@@ -7,6 +7,7 @@ import socket
 from app.errors import UsageMistake
 
 _DEADLINE_S = 2.0
+_BACKLOG = 2_048
 _WILDCARDS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
@@ -56,20 +57,27 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def claim_port(host: str, port: int, option: str) -> int:
-    """`port`, which is seen to be free now; for 0 one that is.
+def listen_on(host: str, port: int, option: str) -> socket.socket:
+    """A listening socket, not blocking; port 0 stands for any that is free.
 
     Raises UsageMistake naming `option`, the option that chooses another.
     """
     try:
-        with _bind(host, port) as bound:
-            bound.listen(1)
-            return int(bound.getsockname()[1])
+        listener = _bind(host, port)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageMistake(
             f"cannot listen on {authority(host, port)} ({reason}): choose another with {option}"
         ) from error
+    return listener
+
+
+def claim_port(host: str, port: int, option: str) -> int:
+    """`port`, which is seen to be free now; for 0 one that is. Raises UsageMistake."""
+    with listen_on(host, port, option) as listener:
+        return int(listener.getsockname()[1])
 
 
 def free_ports(host: str, count: int) -> list[int]:

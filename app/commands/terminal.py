@@ -2,15 +2,16 @@
 
 import asyncio
 import json
+import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TextIO
 
 from rich.console import Console
 from rich.text import Text
 
-from app.log import wants_colour
+from app.log import JsonLines, TextLines, wants_colour
 
 _COLOURS = ("36", "35", "34", "33", "32", "96", "95", "94")
 
@@ -40,25 +41,39 @@ class Printer:
 
     Writing happens in a thread of its own: a terminal that is held up must not hold up the loop
     that has to hear signals. A caller waits until its lines are out. Where lines are JSON they stay
-    as they are (the role is in them), and one that is none is wrapped into a JSON line.
+    as they are (the role is in them), and one that is none is wrapped into a JSON line. When nobody
+    reads the stream any more, `on_unread` is called once and later lines are dropped.
     """
 
-    def __init__(self, stream: TextIO, *, as_json: bool) -> None:
-        self.broken = asyncio.Event()  # nobody reads any more
+    def __init__(
+        self, stream: TextIO, *, as_json: bool, on_unread: Callable[[], None] = lambda: None
+    ) -> None:
+        self._unread = False
+        self._on_unread = on_unread
         self._stream = stream
         self._as_json = as_json
         self._colour = wants_colour(stream) and not as_json
+        self._own = "up"
+        self._format = JsonLines(self._own) if as_json else TextLines(colour=self._colour)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="printer")
         self._colour_of: dict[str, str] = {}
 
     async def print(self, role: str, lines: list[str]) -> None:
-        if self.broken.is_set():
+        if self._unread:
             return
         shown = "".join(self._line(role, line) for line in lines)
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._write, shown)
         except OSError:
-            self.broken.set()
+            self._unread = True
+            self._on_unread()
+
+    async def report(self, message: str, /, **fields: float) -> None:
+        """A line of `up` itself, in the format of the others."""
+        record = logging.makeLogRecord(
+            {"name": __name__, "levelname": "WARNING", "msg": message, **fields}
+        )
+        await self.print(self._own, [self._format.format(record)])
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

@@ -11,7 +11,7 @@ import pytest
 from app.commands.children import Child, Role, how_it_ended
 from app.commands.restart import RestartPolicy
 from app.errors import CommandFailed
-from tests.commands.waiting import wait_until
+from tests.wait import wait_until
 
 QUICK = RestartPolicy(first_s=0.01, longest_s=0.02)
 WAITS_FOR_EOF = "import sys; print('up', flush=True); sys.stdin.read()"
@@ -56,7 +56,7 @@ async def running(code, screen, ready=None, policy=QUICK):
         return True
 
     role = Role("worker-1", (sys.executable, "-c", code), dict(os.environ), ready or always)
-    child = Child(role, screen.print, screen.report, policy)
+    child = Child(role, screen, policy)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(child.run())
         try:

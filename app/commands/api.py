@@ -1,0 +1,150 @@
+"""`moments api`: the parts of the api put together, and the HTTP server that runs them."""
+
+import asyncio
+import contextlib
+import math
+import secrets
+import socket
+from collections.abc import Generator
+
+import uvicorn
+
+from app.api.app import create_app
+from app.api.services import Limits, Services
+from app.api.waiters import Waiters
+from app.clock import now_ms
+from app.commands.environment import variable
+from app.commands.opening import Opened, opened_store
+from app.commands.probe import listen_on
+from app.commands.process import process_metrics, settle_memory
+from app.errors import BadSealingKey, CommandFailed
+from app.guard import Guard
+from app.sealing import Sealer
+from app.settings import Settings
+from app.store.apikeys import ApiKeys, Scope
+from app.store.bodies import Bodies
+from app.store.endpoints import Endpoints
+from app.store.graph import Graph
+from app.store.inbox import Inbox
+from app.store.ledger import Ledger
+from app.store.nodes import Node
+from app.store.posts import Posts
+from app.tokens import TokenVerifier
+
+_KEEP_ALIVE_S = 75
+
+
+async def run_api(settings: Settings, stop: asyncio.Event) -> None:
+    """Serves the api until `stop`, then answers what is under way. Raises CommandFailed."""
+    sealer = make_sealer(settings)
+    with listen_on(settings.host, settings.port, variable("port")) as listener:
+        async with opened_store(settings, stop) as opened:
+            if opened is None:
+                return
+            services = make_services(settings, opened, sealer)
+            if settings.admin_key is not None:
+                await services.api_keys.ensure(
+                    settings.admin_key, "admin", frozenset({Scope.ADMIN}), now_ms()
+                )
+            try:
+                await _serve(services, settings, listener, stop)
+            finally:
+                services.guard.close()
+
+
+def make_sealer(settings: Settings) -> Sealer:
+    """What seals endpoint secrets. Raises CommandFailed when its key is missing or none."""
+    name = variable("secret_key")
+    if settings.secret_key is None:
+        raise CommandFailed(
+            f"{name} is not set: it encrypts the endpoints' secrets. Make one with "
+            "`openssl rand -base64 32`, keep it, and give it to every api and worker"
+        )
+    try:
+        return Sealer.from_base64(settings.secret_key)
+    except BadSealingKey as error:
+        raise CommandFailed(f"{name}: {error}") from error
+
+
+def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Services:
+    store, shards = opened.store, opened.meta.shards
+    posts = Posts(
+        store,
+        shards,
+        retention_s=settings.retention_s,
+        backlog_max=settings.posts_backlog_max,
+        versions_max=settings.post_versions_max,
+        idempotency_ttl_s=settings.idempotency_ttl_s,
+        ack=settings.ack,
+    )
+    node = Node(store, shards, f"api-{secrets.token_hex(6)}")
+    return Services(
+        store=store,
+        shards=shards,
+        epoch=opened.meta.epoch,
+        posts=posts,
+        bodies=Bodies(posts),
+        graph=Graph(
+            store,
+            shards,
+            friends_max=settings.friends_max,
+            follows_max=settings.follows_max,
+            blocks_max=settings.blocks_max,
+        ),
+        inbox=Inbox(store, shards),
+        endpoints=Endpoints(
+            store,
+            shards,
+            sealer=sealer,
+            endpoints_max=settings.endpoints_max,
+            changes_max=settings.changes_max,
+        ),
+        ledger=Ledger(store, shards, posts, changes_max=settings.changes_max),
+        api_keys=ApiKeys(store, api_keys_max=settings.api_keys_max),
+        waiters=Waiters(node, shards, waits_max=settings.feed_waits_max),
+        guard=Guard(allow=settings.allow_cidrs, allow_ports=settings.allow_ports),
+        tokens=TokenVerifier(settings.token_secret, settings.token_public_key),
+        token_secret=settings.token_secret,
+        metrics=process_metrics("api"),
+        limits=Limits.of(settings),
+    )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn's server, which leaves signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+async def _serve(
+    services: Services, settings: Settings, listener: socket.socket, stop: asyncio.Event
+) -> None:
+    config = uvicorn.Config(
+        create_app(services),
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
+    )
+    server = _Server(config)
+
+    async def stop_serving() -> None:
+        await stop.wait()
+        services.waiters.release()
+        server.should_exit = True
+
+    settle_memory()
+    async with asyncio.TaskGroup() as tasks:
+        stopping = tasks.create_task(stop_serving(), name="stop")
+        await server.serve([listener])
+        stopping.cancel()
+    if not server.started:
+        raise CommandFailed("the api could not start; the lines above say why")

@@ -1,0 +1,103 @@
+"""Calls to a running api, for commands that need one."""
+
+import http.client
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from app.commands.data_dir import ADMIN_KEY, read_secret
+from app.commands.environment import variable
+from app.errors import CommandFailed, UsageMistake
+from app.settings import Settings
+
+_DEADLINE_S = 15.0
+_ANSWER_BYTES_MAX = 16 * 1024 * 1024
+
+
+def find_key(given: str | None, settings: Settings, data: Path) -> str:
+    """The key to call the api with: given, from the settings, or from the data directory.
+
+    Raises UsageMistake that names all three ways when there is none.
+    """
+    if given or settings.admin_key:
+        return given or settings.admin_key or ""
+    path = data / ADMIN_KEY
+    if path.exists():
+        return read_secret(path)
+    raise UsageMistake(
+        f"no API key: give --key mk_…, set {variable('admin_key')}, or name with --data the "
+        f"directory of `moments up` ({path} is not there)"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ApiClient:
+    """`url` is the api's base, such as http://127.0.0.1:8000; the key goes with every call."""
+
+    url: str
+    key: str
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """The JSON that the call is answered with, None for no content.
+
+        Raises CommandFailed with what the api said, or that it did not answer. Blocks.
+        """
+        raw = None if body is None else json.dumps(body).encode()
+        headers = {"authorization": f"Bearer {self.key}", "accept": "application/json"}
+        if raw is not None:
+            headers["content-type"] = "application/json"
+        status, answer = self._exchange(method, path, raw, headers)
+        if status >= 400:
+            raise CommandFailed(_refusal(status, answer, method, path))
+        try:
+            return json.loads(answer) if answer else None
+        except ValueError as error:
+            raise CommandFailed(f"{self.url} is no api of moments: it answers no JSON") from error
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, bytes]:
+        connection = self._connect()
+        try:
+            connection.request(method, urlsplit(self.url).path.rstrip("/") + path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read(_ANSWER_BYTES_MAX)
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise CommandFailed(
+                f"cannot reach the api at {self.url} ({reason}): is it running? "
+                "Start it with `moments up`, or say where it is with --api"
+            ) from error
+        finally:
+            connection.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        try:
+            parts = urlsplit(self.url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = port = parts = None
+        if not host or parts is None or parts.scheme not in ("http", "https"):
+            raise UsageMistake(f"--api: {self.url!r} is no URL such as http://127.0.0.1:8000")
+        kind = (
+            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        )
+        return kind(host, port, timeout=_DEADLINE_S)
+
+    def make_token(self, user: str, ttl_s: int) -> Any:
+        """`{"token", "expires_at"}` of a user."""
+        path = f"/v1/users/{quote(user, safe='')}/tokens"
+        return self.call("POST", path, {"ttl_s": ttl_s})
+
+
+def _refusal(status: int, answer: bytes, method: str, path: str) -> str:
+    """What a problem answer says, with the fields that are wrong."""
+    try:
+        problem = json.loads(answer)
+        said = problem.get("detail") or problem["title"]
+        wrong = "; ".join(f"{one['field']} {one['message']}" for one in problem.get("errors", []))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        said, wrong = http.client.responses.get(status, "no reason given"), ""
+    return f"{method} {path} was answered {status}: {said}" + (f" ({wrong})" if wrong else "")

@@ -1,0 +1,14 @@
+"""Durations as a person writes them: `250ms`, `1.5s`, `2m`, `1h`, or plain seconds."""
+
+import re
+
+_UNITS_S = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|d|)", re.ASCII)
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds. Raises ValueError that says what to write."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no duration: write 250ms, 1s, 2m or 1h")
+    return float(match[1]) * _UNITS_S[match[2]]

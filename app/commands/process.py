@@ -1,0 +1,73 @@
+"""One process of the service: what all roles share, from the settings to the order to stop."""
+
+import asyncio
+import gc
+import logging
+import resource
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from app import __version__, log, metrics
+from app.clock import now_ms
+from app.commands.environment import read_settings
+from app.commands.signals import stop_on_signals, stop_with_parent
+from app.errors import CommandFailed, MomentsError
+from app.metrics import Metrics
+from app.settings import Settings
+
+Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+# Objects allocated before the youngest generation is looked at, then how often the older ones are.
+# The defaults (700, 10, 10) cost a busy process several percent; a cycle here is rare.
+_GC_THRESHOLDS = (50_000, 20, 50)
+
+logger = logging.getLogger(__name__)
+
+
+def run_process(role: str, work: Work) -> None:
+    """Runs `work` until it returns, with an event that is set when the process is to stop.
+
+    Raises CommandFailed when it cannot do its work as things are set up.
+    """
+    settings = read_settings()
+    log.configure(settings.log_format, settings.log_level, role=role)
+    raise_file_limit()
+    try:
+        uvloop.run(_until_asked(role, work, settings))
+    except MomentsError as error:
+        raise CommandFailed(str(error)) from error
+
+
+async def _until_asked(role: str, work: Work, settings: Settings) -> None:
+    stop = stop_on_signals()
+    stop_with_parent(stop)
+    logger.info("starting", extra={"role": role, "version": __version__})
+    await work(settings, stop)
+    logger.info("stopped", extra={"role": role})
+
+
+def settle_memory() -> None:
+    """Takes all that the start has made, modules above all, out of the garbage collector's way."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def raise_file_limit() -> None:
+    """Lets this process have as many files and sockets open as its hard limit allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:  # macOS has a lower limit that it does not tell
+            logger.warning("file limit stays", extra={"limit": soft, "reason": str(error)})
+
+
+def process_metrics(role: str) -> Metrics:
+    """The metrics of this process, with what tells one process from another."""
+    made = Metrics()
+    started_s = now_ms() / 1000
+    made.register(*metrics.BUILD, lambda: {(("version", __version__), ("role", role)): 1.0})
+    made.register(*metrics.STARTED, lambda: started_s)
+    return made
