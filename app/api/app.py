@@ -1,0 +1,142 @@
+"""The API as an ASGI application."""
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import NoReturn
+
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.answers import Answer, json_bytes
+from app.api.auth import Access, Doorkeeper
+from app.api.call import OWN_PARAMETERS, Ask, Call, Resource
+from app.api.canary import Canary
+from app.api.openapi import document
+from app.api.problems import problem_of
+from app.api.routes import CALLS
+from app.api.schemas.fields import Nothing
+from app.api.services import Services
+from app.api.stats import register
+
+DESCRIPTION_PATH = "/openapi.json"
+
+
+def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette:
+    """The API; `pages` are further routes, e.g. of the console.
+
+    Its lifespan runs what long polls and the canary need. Before stopping the server, call
+    `services.waiters.release()`: else long polls hold it up for as long as they wait.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        async with running(services):
+            yield
+
+    register(services.metrics, services.stats, services.waiters)
+    calls = (*CALLS, describe(CALLS))
+    app = Starlette(
+        routes=[*make_routes(calls, services), *pages],
+        middleware=[Middleware(Problems)],
+        exception_handlers={HTTPException: _pass_on},
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+@asynccontextmanager
+async def running(services: Services) -> AsyncGenerator[None]:
+    """Runs the side tasks of an api process; at the end they are stopped and waited for."""
+    stop = asyncio.Event()
+    backlog_max = services.limits.posts_backlog_max
+    canary = Canary(services.store, services.shards, backlog_max=backlog_max)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(services.waiters.run(), name="waiters")
+        tasks.create_task(canary.run(stop), name="canary")
+        try:
+            yield
+        finally:
+            stop.set()
+            services.waiters.release()
+
+
+def describe(calls: Iterable[Call]) -> Call:
+    """The call that answers with the description of all others, encoded once."""
+    answer = Answer(200, json_bytes(document(calls)))
+
+    async def openapi(_: Ask[Nothing, Nothing]) -> Answer:
+        return answer
+
+    return Call("GET", DESCRIPTION_PATH, Access.PUBLIC, openapi, 200)
+
+
+def make_routes(calls: Iterable[Call], services: Services) -> list[BaseRoute]:
+    """One route for each path, in the order of the table."""
+    by_path: dict[str, list[Call]] = defaultdict(list)
+    for call in calls:
+        by_path[call.path].append(call)
+    doorkeeper = Doorkeeper(services.api_keys, services.tokens)
+    return [
+        Route(_pattern(path), Resource(group, services, doorkeeper), name=path)
+        for path, group in by_path.items()
+    ]
+
+
+class OwnId(Convertor[str]):
+    """An id that we gave out: without a colon, so that `{endpoint}:ping` is told from it."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("own", OwnId())
+
+
+def _pattern(path: str) -> str:
+    """The path with the kind of each parameter; user ids may hold colons."""
+    own = "|".join(sorted(OWN_PARAMETERS))
+    return re.sub(rf"{{({own})}}", r"{\1:own}", path)
+
+
+async def _pass_on(_: Request, error: Exception) -> NoReturn:
+    """Instead of the framework's own answer in plain text: `Problems` answers."""
+    raise error
+
+
+class Problems:
+    """Turns what escaped everything inside, unknown paths among it, into problem answers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if started:  # too late for another answer; the server closes the connection
+                raise
+            await problem_of(error).answer().send(send, head_only=scope["method"] == "HEAD")

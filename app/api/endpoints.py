@@ -1,0 +1,204 @@
+"""Endpoints: making and changing webhook addresses, their secrets, pings and attempt logs."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from app.api.answers import Answer, model_answer
+from app.api.call import Ask
+from app.api.deliveries import show_attempt
+from app.api.pages import cut
+from app.api.problems import invalid, not_found
+from app.api.schemas import endpoints as schemas
+from app.api.schemas.deliveries import Attempts, Scheduled
+from app.api.schemas.endpoints import DEFAULT_TYPES, EndpointChange, NewEndpoint, Recovery, Rotation
+from app.api.schemas.fields import Nothing, SkipPage
+from app.api.services import Limits, Services
+from app.clock import now_ms
+from app.domain.address import parse_url
+from app.domain.signature import SECRET_PREFIX, decode_secret, new_secret
+from app.errors import BadSecret, Blocked, Unresolved, UrlRejected
+from app.store.endpoints import Endpoint
+from app.wire import rfc3339
+
+_MASK = "***"
+# What null in a change brings back, where the store would not know it by itself.
+_DEFAULTS: dict[str, Any] = {"types": tuple(DEFAULT_TYPES), "method": "POST", "headers": {}}
+
+
+async def create(ask: Ask[Nothing, NewEndpoint]) -> Answer:
+    body, services = ask.body, ask.services
+    secret = new_secret(os.urandom) if body.secret is None else _checked_secret(body.secret)
+    _check_schedule(body.retry_schedule_s, services.limits)
+    endpoint = await services.endpoints.create(
+        user=body.user,
+        url=await _vetted(body.url, services),
+        types=tuple(body.types),
+        method=body.method,
+        headers=body.headers,
+        rate_per_s=body.rate_per_s,
+        retry_schedule_s=_schedule(body.retry_schedule_s),
+        description=body.description,
+        secret=secret,
+        now_ms=now_ms(),
+    )
+    return model_answer(201, _with_secret(endpoint))
+
+
+async def read(ask: Ask[Nothing, Nothing]) -> Answer:
+    return _answer(ask, await ask.services.endpoints.get(ask.path["endpoint"]))
+
+
+async def of_user(ask: Ask[SkipPage, Nothing]) -> Answer:
+    found = await ask.services.endpoints.of_user(ask.path["user"])
+    items, next_ = cut(found, ask.query)
+    shown = [show(endpoint, with_headers=ask.caller.is_admin) for endpoint in items]
+    return model_answer(200, schemas.Endpoints(items=shown, next=next_))
+
+
+async def change(ask: Ask[Nothing, EndpointChange]) -> Answer:
+    endpoints, id_ = ask.services.endpoints, ask.path["endpoint"]
+    unchanged = await endpoints.get(id_)
+    if unchanged is None:
+        raise not_found("endpoint")
+    changes = await _changes(ask.body, ask.services)
+    return _answer(ask, await endpoints.change(id_, changes) if changes else unchanged)
+
+
+async def delete(ask: Ask[Nothing, Nothing]) -> Answer:
+    if not await ask.services.endpoints.delete(ask.path["endpoint"]):
+        raise not_found("endpoint")
+    return Answer(204)
+
+
+async def rotate(ask: Ask[Nothing, Rotation]) -> Answer:
+    secret = new_secret(os.urandom)
+    endpoint = await ask.services.endpoints.rotate(
+        ask.path["endpoint"], secret, ask.body.overlap_s, now_ms()
+    )
+    if endpoint is None:
+        raise not_found("endpoint")
+    return model_answer(200, _with_secret(endpoint))
+
+
+async def enable(ask: Ask[Nothing, Nothing]) -> Answer:
+    return _answer(ask, await ask.services.endpoints.enable(ask.path["endpoint"]))
+
+
+async def ping(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Has a webhook sent now by whoever owns the endpoint, and answers with what came of it."""
+    services, id_ = ask.services, ask.path["endpoint"]
+    await _check_exists(services, id_)
+    attempt = await services.endpoints.ping(id_, services.limits.ping_timeout_s)
+    return model_answer(200, show_attempt(attempt))
+
+
+async def recover(ask: Ask[Nothing, Recovery]) -> Answer:
+    services, id_, body = ask.services, ask.path["endpoint"], ask.body
+    now = now_ms()
+    until_ms = now if body.until is None else body.until
+    if body.since >= until_ms:
+        raise invalid("since", "must be before now, or before `until`")
+    await _check_exists(services, id_)
+    scheduled = await services.ledger.recover(
+        id_, body.since, until_ms, now, services.limits.drain_gap_ms
+    )
+    return model_answer(202, Scheduled(scheduled=scheduled))
+
+
+async def attempts(ask: Ask[SkipPage, Nothing]) -> Answer:
+    services, id_, query = ask.services, ask.path["endpoint"], ask.query
+    await _check_exists(services, id_)
+    entries, next_ = await services.endpoints.attempts(id_, query.after, query.limit)
+    items = [show_attempt(entry) for entry in entries]
+    return model_answer(200, Attempts(items=items, next=None if next_ is None else str(next_)))
+
+
+def show(endpoint: Endpoint, *, with_headers: bool) -> schemas.Endpoint:
+    return schemas.Endpoint(**_fields(endpoint, with_headers))
+
+
+def _with_secret(endpoint: Endpoint) -> schemas.FullEndpoint:
+    secret = endpoint.secrets[0].value
+    return schemas.FullEndpoint(**_fields(endpoint, True), secret=secret)
+
+
+def _fields(endpoint: Endpoint, with_headers: bool) -> dict[str, Any]:
+    headers = dict(endpoint.headers)
+    schedule = endpoint.retry_schedule_s
+    return {
+        "id": endpoint.id,
+        "user": endpoint.user,
+        "url": endpoint.url,
+        "types": list(endpoint.types),
+        "method": endpoint.method,
+        "headers": headers if with_headers else dict.fromkeys(headers, _MASK),
+        "rate_per_s": endpoint.rate_per_s,
+        "retry_schedule_s": None if schedule is None else list(schedule),
+        "description": endpoint.description,
+        "state": endpoint.state,
+        "disabled_reason": endpoint.disabled_reason,
+        "created_at": rfc3339(endpoint.created_at_ms),
+        "last_success_at": _time(endpoint.last_success_at_ms),
+        "consecutive_failures": endpoint.consecutive_failures,
+        "first_failure_at": _time(endpoint.first_failure_at_ms),
+        "open_until": _time(endpoint.open_until_ms),
+    }
+
+
+def _time(at_ms: int | None) -> str | None:
+    return None if at_ms is None else rfc3339(at_ms)
+
+
+def _answer(ask: Ask[Any, Any], endpoint: Endpoint | None) -> Answer:
+    if endpoint is None:
+        raise not_found("endpoint")
+    return model_answer(200, show(endpoint, with_headers=ask.caller.is_admin))
+
+
+async def _check_exists(services: Services, id_: str) -> None:
+    if await services.endpoints.get(id_) is None:
+        raise not_found("endpoint")
+
+
+async def _changes(body: EndpointChange, services: Services) -> Mapping[str, Any]:
+    changes: dict[str, Any] = {}
+    for name in body.model_fields_set:
+        value = getattr(body, name)
+        changes[name] = _DEFAULTS.get(name) if value is None else value
+    _check_schedule(body.retry_schedule_s, services.limits)
+    if "url" in changes:
+        changes["url"] = await _vetted(body.url, services)
+    return changes
+
+
+async def _vetted(text: str, services: Services) -> str:
+    """The URL in its checked form. A name without an address may get one later."""
+    try:
+        url = parse_url(text, allow_ports=services.limits.allow_ports)
+        await services.guard.vet(url)
+    except (UrlRejected, Blocked) as error:
+        raise invalid("url", str(error)) from None
+    except Unresolved:
+        return text
+    return text
+
+
+def _checked_secret(secret: str) -> str:
+    if not secret.startswith(SECRET_PREFIX):
+        raise invalid("secret", f"must begin with {SECRET_PREFIX}")
+    try:
+        decode_secret(secret)
+    except BadSecret as error:
+        raise invalid("secret", str(error)) from None
+    return secret
+
+
+def _check_schedule(schedule: list[float] | None, limits: Limits) -> None:
+    """A retry after a post's retention would find nothing to send."""
+    if schedule is not None and sum(schedule) > limits.retention_s:
+        raise invalid("retry_schedule_s", f"must come to {limits.retention_s} s at most in all")
+
+
+def _schedule(delays: list[float] | None) -> tuple[float, ...] | None:
+    return None if delays is None else tuple(delays)

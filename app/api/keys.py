@@ -1,0 +1,39 @@
+"""API keys: making, listing and revoking them."""
+
+from app.api.answers import Answer, model_answer
+from app.api.call import Ask
+from app.api.pages import cut
+from app.api.problems import not_found
+from app.api.schemas.access import Key, Keys, MadeKey, NewKey, ScopeWord
+from app.api.schemas.fields import Nothing, SkipPage
+from app.clock import now_ms
+from app.store.apikeys import ApiKey, Scope
+from app.wire import rfc3339
+
+
+async def create(ask: Ask[Nothing, NewKey]) -> Answer:
+    scopes = frozenset(Scope(word) for word in ask.body.scopes)
+    key, secret = await ask.services.api_keys.create(ask.body.name, scopes, now_ms())
+    return model_answer(201, MadeKey(**dict(_show(key)), key=secret))
+
+
+async def every(ask: Ask[SkipPage, Nothing]) -> Answer:
+    items, next_ = cut(await ask.services.api_keys.all(), ask.query)
+    return model_answer(200, Keys(items=[_show(key) for key in items], next=next_))
+
+
+async def revoke(ask: Ask[Nothing, Nothing]) -> Answer:
+    if not await ask.services.api_keys.revoke(ask.path["key"]):
+        raise not_found("key")
+    return Answer(204)
+
+
+def _show(key: ApiKey) -> Key:
+    scopes: list[ScopeWord] = sorted(scope.value for scope in key.scopes)
+    return Key(
+        id=key.id,
+        hint=key.hint,
+        name=key.name,
+        scopes=scopes,
+        created_at=rfc3339(key.created_at_ms),
+    )

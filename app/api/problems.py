@@ -1,0 +1,183 @@
+"""Problems: every error the API answers, as RFC 9457 problem details."""
+
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.exceptions import HTTPException
+
+from app import errors
+from app.api.answers import Answer, Header, json_bytes
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = b"application/problem+json"
+ERRORS_MAX = 20  # fields named in one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of problem. `word` ends its type URI and never changes; clients may branch on it."""
+
+    status: int
+    word: str
+    title: str
+
+    @property
+    def uri(self) -> str:
+        return f"urn:moments:problem:{self.word}"
+
+
+MALFORMED = Kind(400, "malformed-body", "The body cannot be read")
+UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid key or token is needed")
+FORBIDDEN = Kind(403, "forbidden", "This key or token may not do that")
+NOT_FOUND = Kind(404, "not-found", "There is no such thing")
+METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This method does not exist here")
+BODY_TIMEOUT = Kind(408, "body-timeout", "The body did not come in time")
+CONFLICT = Kind(409, "conflict", "That cannot be done as things stand")
+IDEMPOTENCY_MISMATCH = Kind(409, "idempotency-mismatch", "This Idempotency-Key is taken")
+LIMIT_REACHED = Kind(409, "limit-reached", "There are as many as there may be")
+NO_TOKEN_SECRET = Kind(409, "no-token-secret", "Tokens are not made here")
+BODY_TOO_LARGE = Kind(413, "body-too-large", "The body is too large")
+UNSUPPORTED_MEDIA = Kind(415, "unsupported-media-type", "The body is of a wrong type")
+INVALID = Kind(422, "invalid", "The request holds something that cannot be taken")
+TOO_MANY_WAITS = Kind(429, "too-many-waits", "This user waits too often at once")
+INTERNAL = Kind(500, "internal", "Something went wrong on our side")
+UNAVAILABLE = Kind(503, "unavailable", "The service cannot do that now")
+STORE_FULL = Kind(503, "store-full", "The store takes no more")
+BACKLOG_FULL = Kind(503, "backlog-full", "Too many posts are waiting to be fanned out")
+NOT_DURABLE = Kind(503, "not-durable", "The write was not confirmed as safe in time")
+NO_SENDER = Kind(503, "no-sender", "No sender answered")
+NOT_READY = Kind(503, "not-ready", "Not ready")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field: `data.x`, `audience.only[3]`, a query or path parameter."""
+
+    field: str
+    message: str
+
+
+class Problem(errors.MomentsError):
+    """An error answer on its way out. `members` are added to the document."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        fields: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        members: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.fields = tuple(fields)
+        self.headers = headers or {}
+        self.members = members or {}
+
+    def document(self) -> dict[str, Any]:
+        kind = self.kind
+        document: dict[str, Any] = {
+            "type": kind.uri,
+            "title": kind.title,
+            "status": kind.status,
+            "detail": self.detail,
+        }
+        if self.fields:
+            shown = self.fields[:ERRORS_MAX]
+            document["errors"] = [{"field": e.field, "message": e.message} for e in shown]
+        return {**document, **self.members}
+
+    def answer(self) -> Answer:
+        headers: list[Header] = [
+            (name.lower().encode(), value.encode("latin-1", "replace"))
+            for name, value in self.headers.items()
+        ]
+        return Answer(self.kind.status, json_bytes(self.document()), MEDIA_TYPE, tuple(headers))
+
+
+def invalid(field: str, message: str) -> Problem:
+    """A 422 that names one field."""
+    return Problem(INVALID, f"{field}: {message}", fields=[FieldError(field, message)])
+
+
+def not_found(what: str) -> Problem:
+    return Problem(NOT_FOUND, f"There is no such {what}, or it is no longer kept.")
+
+
+def unavailable(kind: Kind, detail: str, retry_after_s: int) -> Problem:
+    return Problem(kind, detail, headers={"Retry-After": str(retry_after_s)})
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem an exception is to a client. What nobody foresaw is logged with its traceback."""
+    match error:
+        case Problem():
+            return error
+        case errors.Refused():
+            return _refused(error)
+        case errors.StoreError() | errors.BacklogFull() | errors.NoSender():
+            return _later(error) or _unforeseen(error)
+        case HTTPException():
+            return _of_framework(error)
+        case _:
+            return _unforeseen(error)
+
+
+def _refused(error: errors.Refused) -> Problem:
+    match error:
+        case errors.PostNotFound():
+            return Problem(NOT_FOUND, _sentence(error))
+        case errors.IdempotencyMismatch():
+            return Problem(IDEMPOTENCY_MISMATCH, _sentence(error))
+        case errors.PostDeleted():
+            return Problem(CONFLICT, _sentence(error))
+        case _:
+            return Problem(LIMIT_REACHED, _sentence(error))
+
+
+def _later(error: Exception) -> Problem | None:
+    """A 503 for what may go away by itself. The store's own words are for the log only."""
+    log.debug("answering 503", extra={"reason": str(error)})
+    match error:
+        case errors.BacklogFull():
+            return unavailable(BACKLOG_FULL, _sentence(error), 5)
+        case errors.NoSender():
+            return unavailable(NO_SENDER, _sentence(error), 5)
+        case errors.NotDurable():
+            detail = (
+                "It may have been written all the same: repeat it with the same Idempotency-Key."
+            )
+            return unavailable(NOT_DURABLE, detail, 1)
+        case errors.StoreFull():
+            return unavailable(STORE_FULL, "The store has reached its memory limit.", 30)
+        case errors.StoreUnavailable():
+            return unavailable(UNAVAILABLE, "The store does not answer.", 1)
+        case _:
+            return None
+
+
+def _of_framework(error: HTTPException) -> Problem:
+    kind = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code)
+    if kind is None:
+        kind = Kind(error.status_code, f"http-{error.status_code}", error.detail)
+    details = {404: "There is nothing at this path."}
+    headers = dict(error.headers or {})
+    return Problem(kind, details.get(error.status_code, error.detail), headers=headers)
+
+
+def _unforeseen(error: Exception) -> Problem:
+    instance = uuid.uuid4().urn
+    log.error("request failed", exc_info=error, extra={"instance": instance})
+    detail = "It is in our log under this instance."
+    return Problem(INTERNAL, detail, members={"instance": instance})
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."

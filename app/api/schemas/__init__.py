@@ -1,0 +1,1 @@
+"""The shapes of requests and answers: what the API checks, and what its description says."""

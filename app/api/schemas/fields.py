@@ -1,0 +1,152 @@
+"""The kinds of fields that requests and answers are made of."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
+
+from app.api.problems import INVALID, FieldError, Problem
+from app.domain.ids import USER_ID, is_endpoint_id
+
+LIMIT_DEFAULT, LIMIT_MAX = 50, 200
+OFFSET_MAX = 2**53 - 1  # what every JSON reader keeps exactly
+_FIELD_SHOWN_MAX = 128
+
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII
+)
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,15}")
+_DECIMAL = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
+
+
+class Body(BaseModel):
+    """A JSON body: no field beyond those named, and no type taken for another."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Query(BaseModel):
+    """Query parameters: each at most once, none beyond those named."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Out(BaseModel):
+    """An answer. Made by us, so nothing about it is checked again."""
+
+    model_config = ConfigDict(frozen=True, json_schema_mode_override="serialization")
+
+
+class Nothing(Query):
+    """No parameters, or no body."""
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        if not _WHOLE.fullmatch(value):
+            raise ValueError("must be a whole number in decimal digits")
+        return int(value)
+    return value
+
+
+def _decimal(value: Any) -> Any:
+    if isinstance(value, str):
+        if not _DECIMAL.fullmatch(value):
+            raise ValueError("must be a number in decimal digits")
+        return float(value)
+    return value
+
+
+def parse_time(value: Any) -> int:
+    """Milliseconds since 1970 of an RFC 3339 time. Raises ValueError."""
+    if isinstance(value, str) and _TIME.fullmatch(value):
+        try:
+            at = datetime.fromisoformat(value.upper())
+            return int((at.astimezone(UTC) - _EPOCH).total_seconds() * 1000)
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError("must be an RFC 3339 time, e.g. 2026-01-31T12:00:00Z")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _endpoint_id(value: str) -> str:
+    if not is_endpoint_id(value):
+        raise ValueError("is not the id of an endpoint")
+    return value
+
+
+UserId = Annotated[str, StringConstraints(pattern=f"^{USER_ID.pattern}$")]
+TypeWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+EndpointId = Annotated[str, AfterValidator(_endpoint_id)]
+# A time in a request, as milliseconds.
+Time = Annotated[
+    int, BeforeValidator(parse_time), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+# A time in an answer, as text.
+TimeText = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Offset = Annotated[int, Field(ge=0, le=OFFSET_MAX)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+Decimal = Annotated[float, BeforeValidator(_decimal)]
+Limit = Annotated[Whole, Field(ge=1, le=LIMIT_MAX, description="How many items at most.")]
+Position = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_.:@-]{1,128}$"),
+    Field(description="The `next` of the page before."),
+]
+Skip = Annotated[Whole, Field(ge=0, le=1_000_000, description="The `next` of the page before.")]
+
+
+class UserPage(Query):
+    """A page of users: `after` is the last one of the page before."""
+
+    after: UserId | None = None
+    limit: Limit = LIMIT_DEFAULT
+
+
+class Page(Query):
+    after: Position | None = None
+    limit: Limit = LIMIT_DEFAULT
+
+
+class SkipPage(Query):
+    """A page of a short list that is kept in one piece."""
+
+    after: Skip = 0
+    limit: Limit = LIMIT_DEFAULT
+
+
+def problem_of_validation(error: ValidationError) -> Problem:
+    """A 422 that names every field at fault, without repeating what was sent."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    fields = [FieldError(field_name(each["loc"]), _message(each["msg"])) for each in found]
+    first = f"{fields[0].field}: {fields[0].message}" if fields[0].field else fields[0].message
+    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    return Problem(INVALID, f"{first}{more}", fields=fields)
+
+
+def field_name(place: tuple[int | str, ...]) -> str:
+    """`audience.only[3]` for ("audience", "only", 3)."""
+    name = ""
+    for part in place:
+        if isinstance(part, int):
+            name += f"[{part}]"
+        else:
+            name += f".{part}" if name else part
+    return name.encode("utf-8", "backslashreplace").decode()[:_FIELD_SHOWN_MAX]
+
+
+def _message(text: str) -> str:
+    """Pydantic's words without its name for our own checks."""
+    return text.removeprefix("Value error, ")

@@ -1,0 +1,53 @@
+"""Posts in requests and answers."""
+
+from typing import Annotated, Any
+
+from pydantic import FailFast, Field, model_validator
+from typing_extensions import TypeAliasType
+
+from app.api.schemas.fields import Body, Out, TimeText, TypeWord, UserId
+
+AUDIENCE_MAX = 10_000
+
+# One wrong id is enough: ten thousand messages would help nobody. (A named alias, because Python
+# 3.11 wants the parts of a union hashable and FailFast is not.)
+UserIds = TypeAliasType(
+    "UserIds", Annotated[list[UserId], FailFast(), Field(max_length=AUDIENCE_MAX)]
+)
+
+
+class Audience(Body):
+    """Cuts the author's audience: at most one of the two."""
+
+    only: UserIds | None = None
+    excepted: UserIds | None = Field(default=None, alias="except")
+
+    @model_validator(mode="after")
+    def _check_one(self) -> "Audience":
+        if self.only is not None and self.excepted is not None:
+            raise ValueError("give `only` or `except`, not both")
+        return self
+
+
+class NewPost(Body):
+    author: UserId
+    data: dict[str, Any] = Field(description="Whatever the author has to say; pushed as it is.")
+    type: TypeWord = "post"
+    audience: Audience | None = None
+
+
+class PostEdit(Body):
+    data: dict[str, Any]
+
+
+class Post(Out):
+    """A post. Once deleted it has `deleted` and no data; once its time is over only `expired`."""
+
+    id: str
+    author: str
+    type: str
+    version: int
+    created_at: TimeText
+    updated_at: TimeText
+    deleted: bool = False
+    data: dict[str, Any] | None

@@ -1,0 +1,69 @@
+"""What the calls work with: the store's parts, and the limits they keep to."""
+
+from dataclasses import dataclass, field
+
+from app.api.stats import Stats
+from app.api.waiters import Waiters
+from app.guard import Guard
+from app.metrics import Metrics
+from app.settings import Settings
+from app.store.apikeys import ApiKeys
+from app.store.bodies import Bodies
+from app.store.client import Store
+from app.store.endpoints import Endpoints
+from app.store.graph import Graph
+from app.store.inbox import Inbox
+from app.store.ledger import Ledger
+from app.store.posts import Posts
+from app.tokens import TokenVerifier
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of the API. `ping_timeout_s` is for the whole way to a sender and back."""
+
+    body_bytes_max: int = 256 * 1024
+    body_timeout_s: float = 30.0
+    import_line_bytes_max: int = 4_096
+    retention_s: int = 7 * 86_400
+    allow_ports: tuple[int, ...] = ()
+    drain_gap_ms: float = 20.0
+    ping_timeout_s: float = 20.0
+    token_ttl_max_s: int = 30 * 86_400
+    posts_backlog_max: int = 100_000
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        return cls(
+            body_bytes_max=settings.body_bytes_max,
+            import_line_bytes_max=settings.import_line_bytes_max,
+            retention_s=settings.retention_s,
+            allow_ports=settings.allow_ports,
+            drain_gap_ms=settings.drain_gap_ms,
+            ping_timeout_s=settings.request_deadline_s + 5.0,
+            token_ttl_max_s=settings.token_ttl_max_s,
+            posts_backlog_max=settings.posts_backlog_max,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Made once, before the first request, by whoever runs the api."""
+
+    store: Store
+    shards: int
+    epoch: str
+    posts: Posts
+    bodies: Bodies
+    graph: Graph
+    inbox: Inbox
+    endpoints: Endpoints
+    ledger: Ledger
+    api_keys: ApiKeys
+    waiters: Waiters
+    guard: Guard
+    tokens: TokenVerifier
+    token_secret: str | None
+    metrics: Metrics
+    limits: Limits = field(default_factory=Limits)
+    stats: Stats = field(default_factory=Stats)

@@ -1,0 +1,41 @@
+"""What this api process counts about itself."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from app import metrics
+from app.api.waiters import Waiters
+from app.metrics import Histogram, Labels, Metrics
+
+CLIENT_GONE = 499  # counted for requests whose client left before the answer
+
+
+@dataclass(slots=True)
+class Stats:
+    """Plain numbers, read when somebody scrapes."""
+
+    by_status: Counter[int] = field(default_factory=Counter[int])
+    time: Histogram = field(default_factory=Histogram)
+    open: int = 0
+    accepted: int = 0
+    refused: int = 0
+
+    def note(self, status: int, duration_s: float) -> None:
+        self.by_status[status] += 1
+        self.time.observe(duration_s)
+
+    def requests(self) -> dict[Labels, float]:
+        return {(("status", str(status)),): count for status, count in self.by_status.items()}
+
+
+def register(to: Metrics, stats: Stats, waiters: Waiters) -> None:
+    """Adds the metrics of an api process."""
+    to.register(*metrics.REQUESTS, stats.requests)
+    to.register(*metrics.FEED_WAITS, lambda: waiters.waiting)
+    fields = {
+        "time": metrics.REQUEST_TIME,
+        "open": metrics.REQUESTS_OPEN,
+        "accepted": metrics.POSTS_ACCEPTED,
+        "refused": metrics.POSTS_REFUSED,
+    }
+    to.register_stats(stats, fields)
