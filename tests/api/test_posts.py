@@ -1,0 +1,154 @@
+from app.domain.post import Event, EventKind
+from tests.api.conftest import Api, fan_out
+
+
+async def test_a_post_is_accepted_with_what_its_author_said(api: Api):
+    said = {"text": "Grüße 🎉", "n": 1.5}
+    answer = await api.admin.post(
+        "/v1/posts", json={"author": "ann", "type": "commit", "data": said}
+    )
+    assert answer.status_code == 202
+    post = answer.json()
+    assert post["data"] == said
+    assert (post["author"], post["type"], post["version"]) == ("ann", "commit", 1)
+    assert post["created_at"].endswith("Z")
+    assert len(post["created_at"]) == len("2026-01-01T00:00:00.000Z")
+    assert (await api.admin.get(f"/v1/posts/{post['id']}")).json() == post
+
+
+async def test_data_is_kept_as_compact_json(api: Api):
+    raw = b'{ "author" : "ann", "data" : { "text" : "\\u00e4\\/" , "list" : [ 1 , true, null ] } }'
+    answer = await api.admin.post("/v1/posts", content=raw)
+    post = await api.services.posts.get(answer.json()["id"])
+    assert post.data == '{"text":"ä/","list":[1,true,null]}'.encode()
+
+
+async def test_a_repeated_idempotency_key_gets_the_same_answer(api: Api):
+    ask = {"json": {"author": "ann", "data": {}}, "headers": {"idempotency-key": "a key"}}
+    first = await api.admin.post("/v1/posts", **ask)
+    again = await api.admin.post("/v1/posts", **ask)
+    assert (again.status_code, again.content) == (202, first.content)
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_an_idempotency_key_with_another_request_is_a_conflict(api: Api):
+    headers = {"idempotency-key": "a key"}
+    await api.admin.post("/v1/posts", json={"author": "ann", "data": {}}, headers=headers)
+    other = await api.admin.post(
+        "/v1/posts", json={"author": "ann", "data": {"x": 1}}, headers=headers
+    )
+    assert other.status_code == 409
+    assert other.json()["type"] == "urn:moments:problem:idempotency-mismatch"
+
+
+async def test_keys_of_two_authors_are_two_keys(api: Api):
+    headers = {"idempotency-key": "a key"}
+    for author in ("ann", "bob"):
+        answer = await api.admin.post(
+            "/v1/posts", json={"author": author, "data": {}}, headers=headers
+        )
+        assert "idempotency-replayed" not in answer.headers
+
+
+async def test_an_edit_raises_the_version(api: Api):
+    post = await api.publish()
+    answer = await api.admin.patch(f"/v1/posts/{post['id']}", json={"data": {"text": "better"}})
+    assert answer.status_code == 202
+    assert answer.json()["version"] == 2
+    read = (await api.admin.get(f"/v1/posts/{post['id']}")).json()
+    assert read["data"] == {"text": "better"}
+    assert read["created_at"] == post["created_at"]
+
+
+async def test_a_deleted_post_has_no_data_and_stays_deleted(api: Api):
+    post = await api.publish()
+    deleted = await api.admin.delete(f"/v1/posts/{post['id']}")
+    assert deleted.status_code == 202
+    assert deleted.json()["deleted"] is True
+    assert deleted.json()["data"] is None
+    assert deleted.json()["version"] == 2
+    again = await api.admin.delete(f"/v1/posts/{post['id']}")
+    assert again.status_code == 202
+    assert {**again.json(), "updated_at": ""} == {**deleted.json(), "updated_at": ""}
+    edit = await api.admin.patch(f"/v1/posts/{post['id']}", json={"data": {}})
+    assert edit.status_code == 409
+
+
+async def test_a_post_has_a_bounded_number_of_versions(api: Api):
+    post = await api.publish()
+    statuses = [
+        (await api.admin.patch(f"/v1/posts/{post['id']}", json={"data": {}})).status_code
+        for _ in range(4)
+    ]
+    assert statuses == [202, 202, 202, 409]
+
+
+async def test_a_full_backlog_is_answered_with_when_to_come_back(api: Api):
+    services = api.services
+    services.posts._backlog_max = 1
+    await api.publish()
+    answer = await api.admin.post("/v1/posts", json={"author": "ann", "data": {}})
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (services.stats.accepted, services.stats.refused) == (1, 1)
+
+
+async def test_deliveries_are_listed_with_counts_in_pages(api: Api):
+    await _endpoint(api, "bob")
+    post = await api.publish()
+    await fan_out(api.services.store, Event(post["id"], 1, EventKind.CREATED), ["bob", "cyd"])
+    path = f"/v1/posts/{post['id']}/deliveries"
+    answer = (await api.admin.get(path)).json()
+    assert answer["counts"]["pending"] == 3
+    assert answer["fanned_out"] is True
+    assert sorted((d["recipient"], d["channel"]) for d in answer["items"]) == [
+        ("bob", "socket"),
+        ("bob", "webhook"),
+        ("cyd", "socket"),
+    ]
+    seen, after = [], {}
+    while after is not None:
+        page = (await api.admin.get(path, params={"limit": 1, **after})).json()
+        seen += page["items"]
+        after = {"after": page["next"]} if page["next"] else None
+    assert seen == answer["items"]
+
+
+async def test_deliveries_are_filtered(api: Api):
+    await _endpoint(api, "bob")
+    post = await api.publish()
+    await fan_out(api.services.store, Event(post["id"], 1, EventKind.CREATED), ["bob", "cyd"])
+    await api.admin.put("/v1/users/cyd/cursor", json={"offset": 1})
+    path = f"/v1/posts/{post['id']}/deliveries"
+    delivered = (await api.admin.get(path, params={"state": "delivered"})).json()
+    assert [d["recipient"] for d in delivered["items"]] == ["cyd"]
+    webhooks = (await api.admin.get(path, params={"channel": "webhook"})).json()
+    assert [d["channel"] for d in webhooks["items"]] == ["webhook"]
+    assert delivered["counts"] == webhooks["counts"]
+    assert delivered["counts"]["delivered"] == 1
+
+
+async def test_a_delivery_is_read_and_sent_again(api: Api):
+    endpoint = await _endpoint(api, "bob")
+    post = await api.publish()
+    await fan_out(api.services.store, Event(post["id"], 1, EventKind.CREATED), ["bob"])
+    listed = (await api.admin.get(f"/v1/posts/{post['id']}/deliveries")).json()["items"]
+    for delivery in listed:
+        read = await api.admin.get(f"/v1/deliveries/{delivery['id']}")
+        assert read.status_code == 200
+        assert read.json() == {**delivery, "log": []}
+        assert ("endpoint" in read.json()) is (delivery["channel"] == "webhook")
+        retried = await api.admin.post(f"/v1/deliveries/{delivery['id']}:retry")
+        assert retried.status_code == 202
+        assert retried.json()["id"] == delivery["id"]
+    webhook = next(d for d in listed if d["channel"] == "webhook")
+    assert webhook["endpoint"] == endpoint["id"]
+
+
+async def _endpoint(api: Api, user: str) -> dict[str, object]:
+    answer = await api.admin.post(
+        "/v1/endpoints", json={"user": user, "url": "https://public.example/hook"}
+    )
+    assert answer.status_code == 201, answer.text
+    return answer.json()
