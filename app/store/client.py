@@ -1,0 +1,200 @@
+"""The store as everything above sees it: scripts, commands and blocking reads, by key.
+
+One path for a single server, Sentinel and cluster. What it costs, and why it does not go through
+redis-py: `docs/decisions/002-store-client.md`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from app.errors import StoreError
+from app.store.connection import Connection, Word, open_connection, pack
+from app.store.dispatch import Dispatcher, Request, plain_request, script_request
+from app.store.durability import Ack
+from app.store.script import find_script
+from app.store.sentinel import open_primary
+from app.store.server import Server
+from app.store.topology import Cluster, OneServer
+from app.store.url import Address, Kind, Login, StoreUrl
+
+CONNECT_TIMEOUT_S = 2.0
+ANSWER_TIMEOUT_S = 5.0
+
+# An entry of a stream: its id, then its fields and values in turn (None: it has been deleted).
+# In truth a list of these two, as the parser makes it.
+Entry = tuple[bytes, list[bytes] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A script to run. `keys` lie in one slot; the first one says on which server it runs."""
+
+    script: str
+    keys: Sequence[bytes]
+    args: Sequence[Word] = ()
+
+
+class Store:
+    """Everything above talks to the store through this. Made by `connect`.
+
+    Every method raises StoreUnavailable (its subclass ConnectionLost when the command may have
+    run), StoreFull, GroupMissing and CommandRejected.
+
+    A script whose reply was lost is sent once more, unless its file says `-- ONCE`. A plain
+    command is never sent twice: whoever reads a group's new entries, say, has to know that a
+    reply was lost, and go back to what is pending.
+    """
+
+    def __init__(self, topology: OneServer | Cluster, answer_timeout_s: float) -> None:
+        self._topology = topology
+        self._dispatcher = Dispatcher(topology)
+        self._answer_timeout_s = answer_timeout_s
+
+    async def call(
+        self,
+        script: str,
+        keys: Sequence[bytes],
+        args: Sequence[Word] = (),
+        *,
+        durable: Ack = "memory",
+    ) -> Any:
+        """Runs a script. With `durable` above memory it raises NotDurable when that falls short."""
+        dispatcher = self._dispatcher
+        request = script_request(find_script(script), keys, args)
+        exchange = dispatcher.together
+        if durable != "memory":
+            exchange = partial(dispatcher.safely, ack=durable)
+        await dispatcher.settle((request,), exchange)
+        return _result(request)
+
+    async def call_many(
+        self, calls: Iterable[Call], *, return_exceptions: bool = False
+    ) -> list[Any]:
+        """Runs scripts that do not depend on each other, in one round trip to each server.
+
+        All run, whatever becomes of the others. Then the first error is raised, or with
+        `return_exceptions` each stands in its place.
+        """
+        requests = [script_request(find_script(c.script), c.keys, c.args) for c in calls]
+        await self._dispatcher.settle(requests, self._dispatcher.together)
+        return _results(requests, return_exceptions)
+
+    async def run_many(
+        self, commands: Iterable[Sequence[Word]], *, return_exceptions: bool = False
+    ) -> list[Any]:
+        """The same for plain commands, each with its key behind its name."""
+        requests = [plain_request(tuple(command)) for command in commands]
+        await self._dispatcher.settle(requests, self._dispatcher.together)
+        return _results(requests, return_exceptions)
+
+    async def execute(self, *command: Word) -> Any:
+        """Runs one plain command, which must not block."""
+        request = plain_request(command)
+        await self._dispatcher.settle((request,), self._dispatcher.together)
+        return _result(request)
+
+    async def broadcast(self, *command: Word) -> list[Any]:
+        """Runs one command on every primary; their replies in no particular order."""
+        if self._topology.is_stale:
+            await self._topology.refresh()
+        packed = pack(command)
+        replies: list[Any] = []
+        for server in self._topology.servers:
+            connection = server.shared or await server.connect()
+            replies += await connection.send(packed, 1)
+        for reply in replies:
+            if isinstance(reply, StoreError):
+                raise reply
+        return replies
+
+    async def read_streams(
+        self,
+        streams: Mapping[bytes, bytes],
+        *,
+        count: int,
+        block_ms: int,
+        group: tuple[bytes, bytes] | None = None,
+    ) -> dict[bytes, list[Entry]]:
+        """Waits up to `block_ms` for entries behind an id in each stream: key → id.
+
+        With a `group` (its name and the consumer's) this is XREADGROUP, where the id `>` stands
+        for entries that are new to the group. The result has the streams with entries, at most
+        `count` of each. The streams of one call must be of one of `groups`.
+
+        It blocks a connection of its own, which is cut when the caller is cancelled. A read of
+        new entries that was cancelled or lost may have left entries pending that nobody saw.
+        """
+        if block_ms <= 0:
+            raise ValueError("block_ms must be positive; 0 would mean for ever")
+        verb = ("XREAD",) if group is None else ("XREADGROUP", "GROUP", *group)
+        options = ("COUNT", count, "BLOCK", block_ms, "STREAMS")
+        packed = pack((*verb, *options, *streams.keys(), *streams.values()))
+        request = Request(next(iter(streams)), packed)
+        limit_s = block_ms / 1000 + self._answer_timeout_s
+        exchange = partial(self._dispatcher.blocking, limit_s=limit_s)
+        await self._dispatcher.settle((request,), exchange)
+        return dict(_result(request) or ())
+
+    def groups(self, shards: Iterable[int]) -> list[list[int]]:
+        """These shards, grouped by what one `read_streams` call can read."""
+        return self._topology.groups(shards)
+
+    async def close(self) -> None:
+        """Cuts every connection for good: calls under way and later ones fail."""
+        await self._topology.close()
+
+
+def connect(
+    url: str,
+    *,
+    connect_timeout_s: float = CONNECT_TIMEOUT_S,
+    answer_timeout_s: float = ANSWER_TIMEOUT_S,
+) -> Store:
+    """The store at a URL, in one of the forms of `StoreUrl`. It connects when it is first used.
+
+    A connection that owes an answer and brings nothing for `answer_timeout_s` is cut. Raises
+    StoreUrlInvalid.
+    """
+    where = StoreUrl.parse(url)
+
+    async def dial(address: Address, login: Login, shared: bool) -> Connection:
+        return await open_connection(
+            address,
+            login,
+            where.tls,
+            connect_timeout_s=connect_timeout_s,
+            silence_max_s=answer_timeout_s if shared else None,
+        )
+
+    def serve(address: Address) -> Server:
+        return Server(str(address), partial(dial, address, where.login), address.host)
+
+    match where.kind:
+        case Kind.SINGLE:
+            topology = OneServer(serve(where.addresses[0]))
+        case Kind.SENTINEL:
+            primary = Server(f"primary '{where.service}'", partial(open_primary, where, dial))
+            topology = OneServer(primary)
+        case Kind.CLUSTER:
+            topology = Cluster(where.addresses, serve)
+    return Store(topology, answer_timeout_s)
+
+
+def _result(request: Request) -> Any:
+    if isinstance(request.reply, StoreError):
+        raise request.reply
+    return request.reply
+
+
+def _results(requests: Sequence[Request], return_exceptions: bool) -> list[Any]:
+    replies = [request.reply for request in requests]
+    if return_exceptions:
+        return replies
+    errors = [reply for reply in replies if isinstance(reply, StoreError)]
+    if errors:
+        if len(errors) > 1:
+            errors[0].add_note(f"{len(errors)} of {len(replies)} failed; this is the first error")
+        raise errors[0]
+    return replies
