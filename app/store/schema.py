@@ -1,0 +1,43 @@
+"""What a store was made for: schema, number of shards, epoch; written once, at its first use."""
+
+import secrets
+from dataclasses import dataclass
+
+from app.domain.shard import SHARDS_DEFAULT
+from app.errors import SchemaTooNew, ShardsMismatch
+from app.store import keys
+from app.store.client import Store
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """`epoch` is 12 random hex digits: a client that knows another one talks to a new store."""
+
+    schema: int
+    shards: int
+    epoch: str
+
+
+async def open_schema(store: Store, shards: int | None) -> Meta:
+    """What this store is made for. An empty one is made for `shards` (None: 8) here and now.
+
+    Raises ShardsMismatch when it was made for another number than `shards` (None: any will do),
+    SchemaTooNew when a newer release has written it.
+    """
+    wanted = SHARDS_DEFAULT if shards is None else shards
+    row = await store.call("open_store", [keys.META], [SCHEMA, wanted, secrets.token_hex(6)])
+    meta = Meta(int(row[0]), int(row[1]), row[2].decode())
+    if meta.schema > SCHEMA:
+        raise SchemaTooNew(
+            f"this store has schema {meta.schema} and this release knows only up to {SCHEMA}: "
+            "run a newer release, or use another store"
+        )
+    if shards is not None and meta.shards != shards:
+        raise ShardsMismatch(
+            f"this store was made for {meta.shards} shards, not {shards}, and that cannot be "
+            f"changed, because every key carries its shard: set MOMENTS_SHARDS={meta.shards} "
+            "(or leave it out), or use an empty store"
+        )
+    return meta
