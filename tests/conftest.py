@@ -1,0 +1,57 @@
+"""The store for tests: the bundled server and a cluster of it, started when first asked for."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from app.store.client import Store
+from app.store.embedded import EmbeddedServer
+from tests.opened_store import opened
+from tests.store_servers import StoreCluster
+
+
+@pytest.fixture(scope="session")
+def single_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    server = EmbeddedServer(tmp_path_factory.mktemp("store"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreCluster]:
+    cluster = StoreCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        cluster.join()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def single_store_url(single_server: EmbeddedServer) -> str:
+    return single_server.url
+
+
+@pytest.fixture(params=["single", "cluster"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """The test runs twice: on one server and on a cluster."""
+    if request.param == "single":
+        return request.getfixturevalue("single_server").url
+    return request.getfixturevalue("store_cluster").url
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    """An empty store."""
+    async with opened(store_url) as store:
+        await store.broadcast("FLUSHALL")
+        yield store
+
+
+@pytest.fixture
+async def single_store(single_store_url: str) -> AsyncIterator[Store]:
+    """An empty store on one server, where a test has nothing to do with clusters."""
+    async with opened(single_store_url) as store:
+        await store.broadcast("FLUSHALL")
+        yield store
