@@ -4,12 +4,13 @@ Nothing else packs or unpacks. Formats written by a script are decoded here and 
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlencode
 
-import msgpack
+import msgpack  # pyright: ignore[reportMissingTypeStubs]
 
 from app.domain.attempt import Outcome
 from app.domain.delivery import State
@@ -17,9 +18,12 @@ from app.domain.ids import ENDPOINT_ID_LENGTH
 from app.domain.post import Audience, Event, EventKind, Post
 from app.errors import DecodeError
 
-_pack = msgpack.Packer(use_bin_type=True, autoreset=True).pack
+Packer = Callable[[Any], bytes]
+_pack = cast(Packer, msgpack.Packer(use_bin_type=True, autoreset=True).pack)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
 # Scripts pack with cmsgpack, which knows only the old raw type: text comes back as bytes there.
-_pack_raw = msgpack.Packer(use_bin_type=False, autoreset=True).pack
+_pack_raw = cast(Packer, msgpack.Packer(use_bin_type=False, autoreset=True).pack)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+_unpack = cast(Callable[..., Any], msgpack.unpackb)  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+_UNPACK_ERRORS = (ValueError, msgpack.UnpackException, UnicodeDecodeError, RecursionError)
 
 _KINDS = {kind.value: kind for kind in EventKind}
 
@@ -55,7 +59,7 @@ def encode_audience(audience: Audience) -> bytes:
 def decode_audience(raw: bytes) -> Audience:
     if not raw:
         return Audience()
-    fields = msgpack.unpackb(raw)
+    fields = _unpack(raw)
     if "only" in fields:
         return Audience(only=frozenset(fields["only"]))
     return Audience(excepted=frozenset(fields["except"]))
@@ -79,7 +83,7 @@ class Roster:
 
 def decode_roster(raw: bytes) -> Roster:
     """Written by fan_out.lua: the ids of one recipient's endpoints stand in one string."""
-    users, offsets, endpoints = msgpack.unpackb(raw, use_list=False)
+    users, offsets, endpoints = _unpack(raw, use_list=False)
     return Roster(users, offsets, tuple(_split_ids(ids) for ids in endpoints))
 
 
@@ -92,13 +96,13 @@ def _split_ids(ids: str) -> tuple[str, ...]:
 
 def decode_deliveries(raw: bytes) -> list[tuple[str, str, int]]:
     """Endpoint, recipient and offset of each delivery of one entry, written by fan_out.lua."""
-    flat = msgpack.unpackb(raw, use_list=False)
+    flat = _unpack(raw, use_list=False)
     return list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
 
 
 def decode_recipients(raw: bytes) -> tuple[tuple[str, int], ...]:
     """Users and offsets of one entry of a gateway's stream, written by fan_out.lua."""
-    flat = msgpack.unpackb(raw, use_list=False)
+    flat = _unpack(raw, use_list=False)
     return tuple(zip(flat[0::2], flat[1::2], strict=True))
 
 
@@ -193,7 +197,7 @@ def encode_attempt(delivery: str, attempt: int, at_ms: int, outcome: Outcome) ->
 def decode_attempt(raw: bytes) -> AttemptEntry:
     """Raises `DecodeError`, for another format version too."""
     # raw: the excerpt is whatever a receiver sent, and need not be text.
-    fields = msgpack.unpackb(raw, raw=True)
+    fields = _unpack(raw, raw=True)
     if fields[0] != 1:
         raise DecodeError("attempt", raw)
     _, delivery, attempt, at_ms, status, error, duration_us, excerpt = fields
@@ -269,12 +273,28 @@ def encode_msgpack(value: Any) -> bytes:
     return _pack(value)
 
 
+def decode_json(raw: bytes) -> Any:
+    """A client's message. Raises `DecodeError`."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DecodeError("message", raw) from error
+
+
 def decode_msgpack(raw: bytes) -> Any:
     """A client's message. Raises `DecodeError`."""
     try:
-        return msgpack.unpackb(raw, max_map_len=64, max_array_len=64)
-    except (ValueError, msgpack.UnpackException, UnicodeDecodeError, RecursionError) as error:
+        return _unpack(raw, max_map_len=64, max_array_len=64)
+    except _UNPACK_ERRORS as error:
         raise DecodeError("message", raw) from error
+
+
+def decode_frame(raw: bytes) -> Any:
+    """What a server sends over a msgpack socket. Raises `DecodeError`."""
+    try:
+        return _unpack(raw)
+    except _UNPACK_ERRORS as error:
+        raise DecodeError("frame", raw) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +308,12 @@ class WebhookBody:
         # User ids hold nothing that JSON would have to escape.
         return b'%b%b","offset":%d%b' % (self.head, user.encode(), offset, self.tail)
 
+    def as_query(self, user: str, offset: int) -> bytes:
+        """The same fields as a query string; `data` stays JSON."""
+        message = json.loads(self.for_recipient(user, offset))
+        data = encode_json(message.pop("data"))
+        return urlencode({**message, "data": data}).encode()
+
 
 def webhook_body(post: Post, event: Event) -> WebhookBody:
     head = (
@@ -297,9 +323,7 @@ def webhook_body(post: Post, event: Event) -> WebhookBody:
     return WebhookBody(head.encode(), b',"data":{"post":' + post_json(post, event) + b"}}")
 
 
-def stream_fields(raw: Iterable[bytes] | Mapping[bytes, bytes]) -> dict[bytes, bytes]:
-    """An entry's fields, whichever way the protocol version gives them."""
-    if isinstance(raw, Mapping):
-        return dict(raw)
+def stream_fields(raw: Iterable[bytes]) -> dict[bytes, bytes]:
+    """An entry's fields by name."""
     flat = list(raw)
     return dict(zip(flat[0::2], flat[1::2], strict=True))

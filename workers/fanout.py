@@ -125,6 +125,10 @@ class FanoutShard:
         self._stopping = True
         self._wake.set()
 
+    def abandon(self) -> None:
+        """The shard is another worker's; every script refuses what this one still tries."""
+        self.stop()
+
     async def run(self) -> None:
         """Works until `stop`, or raises `LeaseLost`. Store outages are waited out."""
         watched = self._watcher.watch(self._shard, self._stream, self._wake)
@@ -445,4 +449,3 @@ class FanoutShard:
                 "lag_ms": self._stats.lag_ms,
             },
         )
-

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,10 @@ class JanitorShard:
     def stop(self) -> None:
         self._stopping.set()
 
+    def abandon(self) -> None:
+        """Two janitors on one shard do no harm: every step can be done twice."""
+        self.stop()
+
     async def run(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -83,7 +88,7 @@ class JanitorShard:
             named.update(word[1:] for word in route.split() if word.startswith("@"))
         return sorted(named - living)
 
-    async def _routes(self) -> Any:
+    async def _routes(self) -> AsyncGenerator[tuple[str, str]]:
         cursor: Any = 0
         while True:
             cursor, flat = await self._store.execute(

@@ -10,7 +10,7 @@ import logging
 import random
 
 from app.errors import StoreError
-from app.store.client import Store
+from app.store.client import Entry, Store
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +87,7 @@ class StreamWatcher:
             if not self._wake(streams, replies):
                 await asyncio.sleep(BUSY_PAUSE_S)
 
-    def _wake(
-        self, streams: dict[bytes, Watched], replies: dict[bytes, list[tuple[bytes, object]]]
-    ) -> bool:
+    def _wake(self, streams: dict[bytes, Watched], replies: dict[bytes, list[Entry]]) -> bool:
         """True when somebody was waiting, or nothing came at all."""
         idle = not replies
         for key, entries in replies.items():

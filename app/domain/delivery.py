@@ -53,17 +53,14 @@ WORDS = {
     State.CANCELLED: "cancelled",
 }
 
-_OPEN = frozenset(
-    {State.PENDING, State.RETRYING, State.PARKED_PENDING, State.PARKED_RETRYING}
-)
+_OPEN = frozenset({State.PENDING, State.RETRYING, State.PARKED_PENDING, State.PARKED_RETRYING})
 # The outcome of an attempt under way may come after its post was cancelled; a 2xx is then the
 # truth. A final state is left otherwise only by a call (retry, replay, recover).
 TRANSITIONS: dict[State | None, frozenset[State]] = {
     None: _OPEN | FINAL,
     State.PENDING: _OPEN | FINAL,
     State.RETRYING: frozenset({State.RETRYING, State.PARKED_RETRYING}) | FINAL,
-    State.PARKED_PENDING: frozenset({State.PENDING, State.RETRYING, State.DELIVERED})
-    | FINAL,
+    State.PARKED_PENDING: frozenset({State.PENDING, State.RETRYING, State.DELIVERED}) | FINAL,
     State.PARKED_RETRYING: frozenset({State.RETRYING, State.DELIVERED}) | FINAL,
     State.DELIVERED: frozenset({State.RETRYING}),
     State.DEAD: frozenset({State.RETRYING, State.DELIVERED}),

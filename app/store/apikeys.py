@@ -13,6 +13,7 @@ from typing import Any
 from app.errors import TooManyApiKeys
 from app.store import keys
 from app.store.client import Store
+from app.store.replies import pairs
 
 PREFIX = "mk_"
 _ID_LENGTH = 12  # of the digest, in hex: what names a key in lists and logs
@@ -106,8 +107,7 @@ class ApiKeys:
         return False
 
     async def _rows(self) -> dict[bytes, bytes]:
-        rows = await self._store.execute("HGETALL", keys.API_KEYS)
-        return rows if isinstance(rows, dict) else dict(zip(rows[0::2], rows[1::2], strict=True))
+        return dict(pairs(await self._store.execute("HGETALL", keys.API_KEYS)))
 
 
 def _digest(secret: str) -> bytes:

@@ -84,14 +84,16 @@ class Bodies:
         futures: dict[str, asyncio.Future[_Fetched | None]]
         futures = {id_: loop.create_future() for id_ in ids}
         self._fetches.update(futures)
-        posts: dict[str, Post] | None = None
+        posts: dict[str, Post] = {}
+        fetched = False
         try:
             posts = await self._posts.get_many(ids)
+            fetched = True
         finally:
             # A fetch that failed, or whose caller gave up, leaves the others to fetch themselves.
             for id_, future in futures.items():
                 del self._fetches[id_]
-                future.set_result(None if posts is None else _Fetched(posts.get(id_)))
+                future.set_result(_Fetched(posts.get(id_)) if fetched else None)
         for post in posts.values():
             self._keep(post)
         return {id_: posts.get(id_) for id_ in ids}

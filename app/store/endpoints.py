@@ -13,6 +13,7 @@ from app.errors import NoSender, TooManyEndpoints
 from app.sealing import Sealer
 from app.store import keys
 from app.store.client import Store
+from app.store.replies import pairs
 from app.wire import AttemptEntry, decode_attempt
 
 Method = Literal["POST", "GET", "rest"]
@@ -145,7 +146,7 @@ class Endpoints:
         commands = [("HGETALL", keys.endpoint(shard_of_id(id_), id_)) for id_ in wanted]
         rows = await self._store.run_many(commands)
         return {
-            id_: self._endpoint(id_, _texts(row))
+            id_: self._endpoint(id_, {name.decode(): value for name, value in pairs(row)})
             for id_, row in zip(wanted, rows, strict=True)
             if row
         }
@@ -291,11 +292,6 @@ def _flat(options: Mapping[str, Any]) -> list[Any]:
         if value is not None:
             flat += [name, json.dumps(value) if name in CHANGEABLE else value]
     return flat
-
-
-def _texts(row: Any) -> dict[str, bytes]:
-    pairs = row.items() if isinstance(row, dict) else zip(row[0::2], row[1::2], strict=True)
-    return {name.decode(): value for name, value in pairs}
 
 
 def _json(raw: bytes | None) -> Any:

@@ -5,7 +5,7 @@ webhook deliveries, and one that is not there is pending. A socket delivery has 
 its state follows from the recipient's cursor and the offset in the roster.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from app.domain.ids import (
 from app.store import keys
 from app.store.client import Call, Store
 from app.store.posts import Posts
+from app.store.replies import pairs
 from app.wire import (
     AttemptEntry,
     Record,
@@ -136,12 +137,12 @@ class Ledger:
 
     async def counts(self, post_id: str, places: Sequence[_Place]) -> dict[str, int]:
         """Deliveries by state, both channels: webhooks from the tally, sockets from cursors."""
-        counts = dict.fromkeys(STATES, 0)
+        counts: dict[str, int] = dict.fromkeys(STATES, 0)
         tallies = await self._store.run_many(
             [("HGETALL", keys.tally(shard, post_id)) for shard in range(self._shards)]
         )
         for raw in tallies:
-            tally = {name: int(value) for name, value in _pairs(raw)}
+            tally = {name: int(value) for name, value in pairs(raw)}
             open_ = tally.get(b"webhooks", 0)
             for letter in (State.RETRYING, *FINAL):
                 number = tally.get(letter.value.encode(), 0)
@@ -183,15 +184,17 @@ class Ledger:
                 ("HMGET", keys.repushes(place.shard), *roster.users),
             ]
         )
-        records = {id_.decode(): decode_record(value) for id_, value in _pairs(outcomes)}
+        records = {id_.decode(): decode_record(value) for id_, value in pairs(outcomes)}
         rows: list[Delivery] = []
         for index, (user, offset, endpoints) in enumerate(
             zip(roster.users, roster.offsets, roster.endpoints, strict=True)
         ):
             pushes = _pushes(repushes[index], offset)
             rows.append(_socket(place, index, user, offset, int(cursors[index] or 0), pushes))
-            for endpoint in endpoints:
-                rows.append(_webhook(place, endpoint, user, offset, records.get(endpoint)))
+            rows += [
+                _webhook(place, endpoint, user, offset, records.get(endpoint))
+                for endpoint in endpoints
+            ]
         return rows
 
     async def get(self, delivery_id: str) -> tuple[Delivery, list[AttemptEntry]] | None:
@@ -232,7 +235,7 @@ class Ledger:
         return True
 
     async def _push_again(self, delivery: Delivery) -> None:
-        """Tells every gateway that holds a socket of the recipient to go on from the cursor."""
+        """Tells every gateway that holds a socket of the recipient to push the offset again."""
         parsed = parse_delivery_id(delivery.id)
         assert isinstance(parsed, SocketDelivery)
         shard = parsed.shard
@@ -240,7 +243,10 @@ class Ledger:
         nodes = [word[1:] for word in (route or b"").decode().split() if word.startswith("@")]
         await self._store.run_many(
             [
-                ("XADD", keys.sockets(shard, node), "NOMKSTREAM", "*", "u", delivery.recipient)
+                (
+                    *("XADD", keys.sockets(shard, node), "NOMKSTREAM", "*"),
+                    *("u", delivery.recipient, "n", delivery.offset),
+                )
                 for node in nodes
             ]
         )
@@ -303,7 +309,7 @@ class Ledger:
                 *("ZRANGE", keys.dead(shard), high, "-inf", "BYSCORE", "REV"),
                 *("LIMIT", skip, MOVE_MAX, "WITHSCORES"),
             )
-            rows = [(int(score), id_.decode()) for id_, score in _pairs(raw)]
+            rows = [(int(score), id_.decode()) for id_, score in pairs(raw)]
             for row in rows:
                 if before is not None and row >= before:
                     continue
@@ -385,15 +391,6 @@ def _matches(delivery: Delivery, state: str | None, channel: str | None) -> bool
     return (state is None or delivery.state == state) and (
         channel is None or delivery.channel == channel
     )
-
-
-def _pairs(raw: Any) -> Iterable[tuple[bytes, Any]]:
-    """Pairs, however the protocol version gives them: a map, a list of pairs, or a flat list."""
-    if isinstance(raw, dict):
-        return raw.items()
-    if raw and isinstance(raw[0], list | tuple):
-        return ((pair[0], pair[1]) for pair in raw)
-    return zip(raw[0::2], raw[1::2], strict=True)
 
 
 def _pushes(raw: bytes | None, offset: int) -> int:

@@ -16,7 +16,7 @@ from app.domain.post import Event
 from app.domain.shard import shard_of
 from app.errors import StoreError
 from app.store import keys
-from app.store.client import Call, Store
+from app.store.client import Call, Entry, Store
 from app.wire import decode_event, decode_recipients, stream_fields
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,8 @@ BACKOFF_MAX_S = 5.0
 class Push:
     """One entry of a node's stream: an event and the users here that it is for, with offsets.
 
-    `event` None: entries were lost, and every user of the shard goes on from their inbox.
+    `event` None: with recipients, these offsets are to be pushed once more; without, entries were
+    lost, and every user of the shard goes on from their inbox.
     """
 
     shard: int
@@ -115,13 +116,15 @@ class Node:
                 log.warning("store unavailable", extra={"reader": "sockets", "error": str(error)})
                 await asyncio.sleep(_backoff_s(failures))
 
-    def _decode(self, shard: int, entries: Sequence[tuple[bytes, object]]) -> list[Push]:
+    def _decode(self, shard: int, entries: Sequence[Entry]) -> list[Push]:
         pushes: list[Push] = []
         for _, raw in entries:
-            fields = stream_fields(raw)  # pyright: ignore[reportArgumentType]
+            fields = stream_fields(raw or ())
             if b"o" in fields:
                 self.overflows += 1
                 pushes.append(Push(shard, None, ()))
+            elif b"u" in fields:
+                pushes.append(Push(shard, None, ((fields[b"u"].decode(), int(fields[b"n"])),)))
             else:
                 event = decode_event(fields[b"e"])
                 pushes.append(Push(shard, event, decode_recipients(fields[b"r"])))

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from app.domain.ids import POST_RANDOM_BITS, is_post_id, post_id, shard_of_id
 from app.domain.post import Audience, Event, EventKind, Post
@@ -194,7 +195,7 @@ def _fingerprint(type_: str, data: bytes, audience: bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def _post(id_: str, row: list[bytes]) -> Post:
+def _post(id_: str, row: list[Any]) -> Post:
     author, type_, version, created_at, updated_at, data, deleted = row
     return Post(
         id_,

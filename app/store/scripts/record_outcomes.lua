@@ -7,8 +7,8 @@
 --   slices  {{post, version, slice, {{endpoint, attempts, state, record, due_ms, log}, …}}, …}
 --           attempts: made so far, this one included; log: '' when no request was made
 --   done    entry ids of `deliveries` to acknowledge; redone those of `redeliveries`
---   health  {{endpoint, {field, value, …}, {removed field, …}, probe_ms}, …}
---           probe_ms: when to look after the endpoint next, 0 for no more
+--   health  {{endpoint, {field, value, …}, probe_ms}, …}
+--           probe_ms: when to look after the endpoint next, 0: no more, -1: as it is
 -- Returns {accepted, refused, dropped to dead for a full list, next due_ms or ''}.
 -- Derived keys, all with the same tag: outcomes, tally, attempts, parked, endpoint.
 --
@@ -151,10 +151,9 @@ if owner then
     local endpoint = 'endpoint:' .. tag .. ':' .. update[1]
     if redis.call('EXISTS', endpoint) == 1 then
       if #update[2] > 0 then redis.call('HSET', endpoint, unpack(update[2])) end
-      if #update[3] > 0 then redis.call('HDEL', endpoint, unpack(update[3])) end
-      if update[4] > 0 then redis.call('ZADD', KEYS[6], update[4], update[1]) end
+      if update[3] > 0 then redis.call('ZADD', KEYS[6], update[3], update[1]) end
     end
-    if update[4] == 0 then redis.call('ZREM', KEYS[6], update[1]) end
+    if update[3] == 0 then redis.call('ZREM', KEYS[6], update[1]) end
   end
 end
 return {accepted, refused, dropped, next_due()}

@@ -1,0 +1,344 @@
+"""Sends deliveries: lanes decide when, the HTTP client how, and the outcome says what comes next.
+
+One for a process; the shards it owns bring their deliveries here. First tries and retries take
+the same way and differ by a number.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from app.clock import now_ms
+from app.domain.attempt import Outcome
+from app.domain.backoff import next_delay_s, retry_at_ms
+from app.domain.breaker import (
+    EndpointState,
+    Health,
+    Notice,
+    Permit,
+    Policy,
+    changed_fields,
+    may_send,
+    on_outcome,
+    on_probe,
+    spends_attempt,
+)
+from app.domain.delivery import State
+from app.domain.post import Event, EventKind, Post
+from app.wire import WebhookBody, encode_attempt, webhook_body
+from workers.delivery import Item
+from workers.http.client import Client
+from workers.lanes import Lanes, Offer
+
+log = logging.getLogger(__name__)
+
+BODIES_MADE_MAX = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchRules:
+    """How a failed attempt goes on."""
+
+    retry_schedule_s: tuple[float, ...]
+    retry_jitter: float
+    retry_after_max_s: float
+    defer_s: float
+    policy: Policy
+
+
+@dataclass(slots=True)
+class DispatchStats:
+    """Counters of one worker. `states` counts what deliveries became, by state letter."""
+
+    attempts: int = 0
+    errors: Counter[str] = field(default_factory=Counter[str])
+    states: Counter[str] = field(default_factory=Counter[str])
+    notices: Counter[str] = field(default_factory=Counter[str])
+    pings: int = 0
+
+
+class Dispatch:
+    """The sending half of a worker."""
+
+    def __init__(
+        self, client: Client, lanes: Lanes[Item], rules: DispatchRules, stats: DispatchStats
+    ) -> None:
+        self._client = client
+        self._lanes = lanes
+        self._rules = rules
+        self._stats = stats
+        self._bodies: OrderedDict[Event, tuple[Post, WebhookBody]] = OrderedDict()
+        self._to_start: deque[Item] = deque()
+        self._is_starting = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0
+
+    def body_of(self, post: Post, event: Event) -> WebhookBody:
+        """What is sent of an event; made once for all its recipients."""
+        made = self._bodies.get(event)
+        if made is not None and made[0] is post:
+            return made[1]
+        body = webhook_body(post, event)
+        self._bodies[event] = (post, body)
+        if len(self._bodies) > BODIES_MADE_MAX:
+            self._bodies.popitem(last=False)
+        return body
+
+    # Taking deliveries in
+
+    def offer(self, item: Item) -> None:
+        """Starts a delivery, queues it, or settles it without an attempt."""
+        target = item.target
+        assert target is not None
+        at_ms = now_ms()
+        permit = may_send(target.health, at_ms)
+        if permit is Permit.PARK:
+            self._park(item)
+        elif permit is Permit.WAIT:
+            self._defer(item, max(target.health.paused_until_ms, at_ms))
+        else:
+            answer = self._lanes.offer(item, target.id, target.host, monotonic(), target.rate_per_s)
+            if answer is Offer.START:
+                self._start_all((item,))
+            elif answer is Offer.OVERFLOW:
+                self._defer(item, at_ms)
+            else:
+                self._arm()
+        if self._lanes.has_overflowed:
+            self._put_back(self._lanes.take_overflowed())
+
+    def settle(self, item: Item, state: State, error: str) -> None:
+        """Ends a delivery without an attempt."""
+        self._record(item, state, item.attempts, error=error)
+
+    def drop(self, endpoint: str) -> list[Item]:
+        """Takes what waits for an endpoint out of its lane."""
+        return self._lanes.drop(endpoint, monotonic())
+
+    def take_back(self, endpoints: Iterable[str]) -> None:
+        """Forgets what waits for these endpoints: their shard is given up, the next owner's."""
+        for endpoint in endpoints:
+            for item in self._lanes.drop(endpoint, monotonic()):
+                item.owner.forget(item)
+
+    def waiting(self) -> list[str]:
+        return self._lanes.waiting()
+
+    # Sending
+
+    def _start_all(self, items: Iterable[Item]) -> None:
+        """Starting one may end it at once and free the next: a loop, where recursion would grow."""
+        self._to_start.extend(items)
+        if self._is_starting:
+            return
+        self._is_starting = True
+        try:
+            while self._to_start:
+                self._start(self._to_start.popleft())
+        finally:
+            self._is_starting = False
+
+    def _start(self, item: Item) -> None:
+        """Sends one attempt; its lane has counted it as under way already."""
+        target = item.target
+        assert target is not None
+        if item.owner.has_ended:
+            self._release(item, 0.0)
+            item.owner.forget(item)
+            return
+        at_ms = now_ms()
+        health = target.health
+        if health.state is not EndpointState.ACTIVE or at_ms < health.paused_until_ms:
+            permit = may_send(health, at_ms)
+            if permit is not Permit.PROBE:
+                # Things have changed while it waited.
+                self._release(item, 0.0)
+                if permit is Permit.PARK:
+                    self._park(item)
+                else:
+                    self._defer(item, health.paused_until_ms)
+                return
+            target.health = on_probe(health, at_ms, self._rules.policy)
+            item.owner.note_health(target, changed_fields(health, target.health))
+        body = item.body
+        assert body is not None
+        item.started_ms = at_ms
+        payload = (
+            body.as_query(item.user, item.offset)
+            if target.takes_query
+            else body.for_recipient(item.user, item.offset)
+        )
+        url, head, payload = target.request(
+            item.event.kind, item.id.encode(), item.attempts + 1, payload, at_ms
+        )
+        self._stats.attempts += 1
+        self._client.send(url, head, payload, partial(self._done, item))
+
+    def _release(self, item: Item, took_s: float) -> None:
+        self._start_all(self._lanes.done(item.endpoint, monotonic(), took_s))
+        if self._lanes.has_overflowed:
+            self._put_back(self._lanes.take_overflowed())
+        self._arm()
+
+    def _done(self, item: Item, outcome: Outcome) -> None:
+        at_ms = now_ms()
+        self._judge(item, outcome, at_ms)
+        self._release(item, outcome.duration_ms / 1000)
+
+    def _judge(self, item: Item, outcome: Outcome, at_ms: int) -> None:
+        """What becomes of the delivery, and of its endpoint."""
+        target = item.target
+        assert target is not None
+        before = target.health
+        target.health, notices = on_outcome(before, outcome, at_ms, self._rules.policy)
+        entry = encode_attempt(item.id, item.attempts + 1, item.started_ms, outcome)
+        if outcome.ok:
+            self._record(
+                item, State.DELIVERED, item.attempts + 1, status=outcome.status, log_entry=entry
+            )
+        else:
+            self._stats.errors[outcome.error or ""] += 1
+            self._judge_failure(item, outcome, at_ms, entry)
+            _log_attempt(item, outcome)
+        if target.health is not before:
+            item.owner.note_health(target, changed_fields(before, target.health))
+        for notice in notices:
+            self._act_on(notice, target.id, target.health, item.owner)
+
+    def _judge_failure(self, item: Item, outcome: Outcome, at_ms: int, entry: bytes) -> None:
+        target, rules = item.target, self._rules
+        assert target is not None
+        attempts = item.attempts + spends_attempt(outcome)
+        error = outcome.error or ""
+        schedule = target.retry_schedule_s
+        if schedule is None:
+            schedule = rules.retry_schedule_s
+        delay_s = next_delay_s(schedule, attempts - item.base, random.random(), rules.retry_jitter)
+        due_ms = retry_at_ms(delay_s, outcome.retry_after, at_ms, rules.retry_after_max_s)
+        if outcome.is_gone or due_ms is None:
+            self._record(
+                item, State.DEAD, attempts, status=outcome.status, error=error, log_entry=entry
+            )
+            return
+        self._record(
+            item,
+            State.RETRYING if attempts else State.PENDING,
+            attempts,
+            status=outcome.status,
+            error=error,
+            due_ms=max(due_ms, target.health.paused_until_ms),
+            log_entry=entry,
+        )
+
+    # What is not sent now
+
+    def _park(self, item: Item) -> None:
+        state = State.PARKED_RETRYING if item.attempts else State.PARKED_PENDING
+        self._record(item, state, item.attempts, status=item.status, error=item.error or "parked")
+        target = item.target
+        assert target is not None
+        if target.health.open_until_ms is not None:
+            item.owner.look_after(target.id, target.health.open_until_ms)
+
+    def _defer(self, item: Item, from_ms: int) -> None:
+        """Back on the schedule, without an attempt spent."""
+        wait_ms = self._rules.defer_s * 1000 * random.uniform(1.0, 1.5)
+        state = State.RETRYING if item.attempts else State.PENDING
+        self._record(item, state, item.attempts, error="deferred", due_ms=round(from_ms + wait_ms))
+
+    def _put_back(self, items: Iterable[Item]) -> None:
+        at_ms = now_ms()
+        for item in items:
+            self._defer(item, at_ms)
+
+    def _record(
+        self,
+        item: Item,
+        state: State,
+        attempts: int,
+        *,
+        status: int = 0,
+        error: str = "",
+        due_ms: int = 0,
+        log_entry: bytes = b"",
+    ) -> None:
+        self._stats.states[state.value] += 1
+        item.owner.record(
+            item,
+            state,
+            attempts,
+            status=status,
+            error=error,
+            due_ms=due_ms,
+            log_entry=log_entry,
+        )
+
+    def _act_on(self, notice: Notice, endpoint: str, health: Health, owner: Any) -> None:
+        self._stats.notices[notice.value] += 1
+        log.info("endpoint %s", notice.value, extra={"endpoint": endpoint})
+        match notice:
+            case Notice.OPENED | Notice.DISABLED:
+                if health.open_until_ms is not None:
+                    owner.look_after(endpoint, health.open_until_ms)
+                for item in self._lanes.drop(endpoint, monotonic()):
+                    self._park(item)
+            case Notice.PAUSED:
+                for item in self._lanes.drop(endpoint, monotonic()):
+                    self._defer(item, health.paused_until_ms)
+            case Notice.CLOSED | Notice.ENABLED:
+                owner.look_after(endpoint, now_ms())
+
+    # The clock of rate-limited lanes
+
+    def _arm(self) -> None:
+        at_s = self._lanes.next_wake()
+        if at_s is None:
+            return
+        if self._timer is not None:
+            if self._timer_s <= at_s:
+                return
+            self._timer.cancel()
+        self._timer_s = at_s
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(max(at_s - monotonic(), 0), self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._start_all(self._lanes.ready(monotonic()))
+        if self._lanes.has_overflowed:
+            self._put_back(self._lanes.take_overflowed())
+        self._arm()
+
+    async def close(self, grace_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        await self._client.close(grace_s)
+
+
+def _log_attempt(item: Item, outcome: Outcome) -> None:
+    log.info(
+        "attempt failed",
+        extra={
+            "delivery": item.id,
+            "attempt": item.attempts + 1,
+            "endpoint": item.endpoint,
+            "status": outcome.status,
+            "error": outcome.error,
+            "duration_ms": round(outcome.duration_ms, 1),
+        },
+    )
+
+
+def kind_of(post: Post, version: int) -> EventKind:
+    """What the version of a post was, read off its newest one."""
+    if version == 1:
+        return EventKind.CREATED
+    if post.deleted and post.version == version:
+        return EventKind.DELETED
+    return EventKind.UPDATED

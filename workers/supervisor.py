@@ -1,0 +1,252 @@
+"""One worker process: its store, its leases, its jobs, and how it starts and stops."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+from app.domain.breaker import Policy
+from app.guard import Guard
+from app.sealing import Sealer
+from app.settings import Settings
+from app.store import keys
+from app.store.bodies import Bodies
+from app.store.client import Store
+from app.store.endpoints import Endpoints
+from app.store.leases import Leases, Slot
+from app.store.ledger import Ledger
+from app.store.posts import Posts
+from workers.delivery import Item
+from workers.dispatch import Dispatch, DispatchRules, DispatchStats
+from workers.fanout import FanoutLimits, FanoutShard, FanoutStats
+from workers.http.client import Client
+from workers.http.limits import Limits as HttpLimits
+from workers.http.stats import Stats as HttpStats
+from workers.http.tls import client_context
+from workers.janitor import JanitorShard, JanitorStats
+from workers.lanes import Lanes
+from workers.lanes import Limits as LaneLimits
+from workers.outcomes import OutcomeLimits, OutcomeStats
+from workers.sender import SenderLimits, SenderShard, SenderStats
+from workers.targets import Targets
+from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats
+from workers.upkeep import Upkeep
+from workers.watcher import StreamWatcher
+
+log = logging.getLogger(__name__)
+
+ROLES = frozenset({keys.FANOUT, keys.SENDER, keys.JANITOR})
+DRAIN_MAX = 250  # parked deliveries set free at once, spread over their gaps
+
+
+@dataclass(slots=True)
+class WorkerStats:
+    """All counters of one worker, in one place for whoever exports them."""
+
+    fanout: FanoutStats = field(default_factory=FanoutStats)
+    sender: SenderStats = field(default_factory=SenderStats)
+    dispatch: DispatchStats = field(default_factory=DispatchStats)
+    outcomes: OutcomeStats = field(default_factory=OutcomeStats)
+    janitor: JanitorStats = field(default_factory=JanitorStats)
+    tenure: TenureStats = field(default_factory=TenureStats)
+    http: HttpStats | None = None
+
+
+class Worker:
+    """Fans out, sends and tidies up for the shards that it holds leases on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        shards: int,
+        sealer: Sealer,
+        *,
+        roles: frozenset[str] = ROLES,
+        stats: WorkerStats | None = None,
+    ) -> None:
+        unknown = roles - ROLES
+        if unknown or not roles:
+            raise ValueError(f"roles are some of {', '.join(sorted(ROLES))}")
+        self._settings = settings
+        self._store = store
+        self._shards = shards
+        self._sealer = sealer
+        self._roles = roles
+        self.stats = stats or WorkerStats()
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._leases = Leases(store, self.id, life_s=settings.lease_s)
+        self._watcher = StreamWatcher(store)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then drains and gives its leases back."""
+        async with self._sending() as sending, asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._watcher.run(), name="watcher")
+            keeper = TenureKeeper(
+                self._leases, self._makers(sending), self._shards, self.stats.tenure
+            )
+            log.info("worker started", extra={"worker": self.id, "roles": sorted(self._roles)})
+            await keeper.run(stop, self._settings.drain_timeout_s)
+            watching.cancel()
+        log.info("worker stopped", extra={"worker": self.id})
+
+    @contextlib.asynccontextmanager
+    async def _sending(self) -> AsyncGenerator["_Sending | None"]:
+        if keys.SENDER not in self._roles:
+            yield None
+            return
+        sending = _Sending(self._settings, self._store, self._shards, self._sealer, self.stats)
+        try:
+            yield sending
+        finally:
+            await sending.dispatch.close(grace_s=1.0)
+
+    def _makers(self, sending: "_Sending | None") -> dict[str, JobMaker]:
+        makers: dict[str, JobMaker] = {}
+        if keys.FANOUT in self._roles:
+            makers[keys.FANOUT] = self._fanout
+        if sending is not None:
+            makers[keys.SENDER] = lambda slot: sending.shard(
+                slot, self._watcher, self._leases.token
+            )
+        if keys.JANITOR in self._roles:
+            makers[keys.JANITOR] = self._janitor
+        return makers
+
+    def _fanout(self, slot: Slot) -> Job:
+        settings = self._settings
+        return FanoutShard(
+            self._store,
+            self._watcher,
+            shard=slot.shard,
+            shards=self._shards,
+            token=self._leases.token,
+            limits=FanoutLimits(
+                retention_s=settings.retention_s,
+                inbox_max=settings.inbox_max,
+                inbox_keep=settings.inbox_keep,
+                sockets_backlog_max=settings.sockets_backlog_max,
+                slice_max=settings.slice_max,
+                turns_max=settings.fanout_turns_max,
+                events_max=settings.fanout_events_max,
+            ),
+            stats=self.stats.fanout,
+        )
+
+    def _janitor(self, slot: Slot) -> Job:
+        return JanitorShard(
+            self._store,
+            shard=slot.shard,
+            retention_s=self._settings.retention_s,
+            stats=self.stats.janitor,
+        )
+
+
+class _Sending:
+    """What the senders of all shards of one process share."""
+
+    def __init__(
+        self, settings: Settings, store: Store, shards: int, sealer: Sealer, stats: WorkerStats
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._stats = stats
+        guard = Guard(allow=settings.allow_cidrs, allow_ports=settings.allow_ports)
+        limits = HttpLimits(
+            deadline_s=settings.request_deadline_s,
+            idle_s=settings.idle_connection_s,
+            origin_connections_max=settings.host_in_flight_max,
+            connections_max=settings.in_flight_max,
+            waiting_max=settings.in_flight_max,
+            body_bytes_max=settings.response_bytes_max,
+            excerpt_bytes_max=settings.excerpt_bytes_max,
+        )
+        self._client = Client(guard, limits=limits, tls=client_context(settings.ca_file))
+        self._guard = guard
+        stats.http = self._client.stats
+        lanes: Lanes[Item] = Lanes(
+            LaneLimits(
+                endpoint_in_flight_max=settings.endpoint_in_flight_max,
+                endpoint_queue_max=settings.endpoint_queue_max,
+                host_in_flight_max=settings.host_in_flight_max,
+                in_flight_max=settings.in_flight_max,
+                queued_max=settings.held_max,
+            )
+        )
+        self.dispatch = Dispatch(self._client, lanes, _rules(settings), stats.dispatch)
+        posts = Posts(
+            store,
+            shards,
+            retention_s=settings.retention_s,
+            backlog_max=settings.posts_backlog_max,
+            versions_max=settings.post_versions_max,
+            idempotency_ttl_s=settings.idempotency_ttl_s,
+            ack=settings.ack,
+        )
+        self._bodies = Bodies(posts)
+        endpoints = Endpoints(
+            store,
+            shards,
+            sealer=sealer,
+            endpoints_max=settings.endpoints_max,
+            changes_max=settings.changes_max,
+        )
+        self._targets = Targets(endpoints, allow_ports=settings.allow_ports)
+        self._ledger = Ledger(store, shards, posts, changes_max=settings.changes_max)
+
+    def shard(self, slot: Slot, watcher: StreamWatcher, token: bytes) -> Job:
+        settings = self._settings
+        upkeep = Upkeep(
+            self._store,
+            shard=slot.shard,
+            targets=self._targets,
+            dispatch=self.dispatch,
+            client=self._client,
+            ledger=self._ledger,
+            drain_gap_ms=settings.drain_gap_ms,
+            drain_max=DRAIN_MAX,
+        )
+        return SenderShard(
+            self._store,
+            watcher,
+            shard=slot.shard,
+            token=token,
+            dispatch=self.dispatch,
+            bodies=self._bodies,
+            targets=self._targets,
+            upkeep=upkeep,
+            limits=SenderLimits(settings.held_max, settings.redeliveries_max),
+            outcome_limits=OutcomeLimits(
+                retention_s=settings.retention_s,
+                batch_max=settings.outcome_batch_max,
+                wait_s=settings.outcome_wait_ms / 1000,
+                log_max=settings.attempt_log_max,
+                parked_max=settings.parked_max,
+                dead_max=settings.dead_letters_max,
+            ),
+            stats=self._stats.sender,
+            outcome_stats=self._stats.outcomes,
+        )
+
+
+def _rules(settings: Settings) -> DispatchRules:
+    policy = Policy(
+        breaker_failures=settings.breaker_failures,
+        breaker_open_s=settings.breaker_open_s,
+        disable_after_s=settings.disable_after_s,
+        disable_days=settings.disable_days,
+        disabled_probe_s=settings.disabled_probe_s,
+        request_deadline_s=settings.request_deadline_s,
+        retry_after_max_s=settings.retry_after_max_s,
+    )
+    return DispatchRules(
+        retry_schedule_s=settings.retry_schedule_s,
+        retry_jitter=settings.retry_jitter,
+        retry_after_max_s=settings.retry_after_max_s,
+        defer_s=settings.defer_s,
+        policy=policy,
+    )

@@ -1,0 +1,121 @@
+"""An endpoint made ready for sending: address, signer, the head of its requests, its health."""
+
+from dataclasses import replace
+
+from app import __version__
+from app.domain.address import Url, parse_url
+from app.domain.breaker import EndpointState, Health
+from app.domain.post import EventKind
+from app.domain.signature import Signer, decode_key
+from app.store.endpoints import Endpoint
+
+_METHODS = {EventKind.CREATED: b"POST", EventKind.UPDATED: b"PUT", EventKind.DELETED: b"DELETE"}
+_USER_AGENT = f"moments/{__version__}".encode()
+_JSON = b"content-type: application/json\r\n"
+_NEVER_MS = 1 << 62
+
+
+class Target:
+    """What the sender keeps of an endpoint between requests. Raises `UrlRejected` when made."""
+
+    __slots__ = (
+        "_endpoint",
+        "_head",
+        "_signer",
+        "_signs_until_ms",
+        "health",
+        "host",
+        "id",
+        "is_unwritten",
+        "loaded_at_ms",
+        "rate_per_s",
+        "retry_schedule_s",
+        "url",
+    )
+
+    def __init__(self, endpoint: Endpoint, now_ms: int, allow_ports: tuple[int, ...]) -> None:
+        self.id = endpoint.id
+        self.health = _health(endpoint)
+        self.is_unwritten = False  # its health here is newer than the store's
+        self.load(endpoint, now_ms, allow_ports)
+
+    def load(self, endpoint: Endpoint, now_ms: int, allow_ports: tuple[int, ...]) -> None:
+        """Takes over what the endpoint is now; a pause, which is not stored, goes on."""
+        self.url: Url = parse_url(endpoint.url, allow_ports=allow_ports)
+        self.host = self.url.host
+        self.rate_per_s = endpoint.rate_per_s
+        self.retry_schedule_s = endpoint.retry_schedule_s
+        self.loaded_at_ms = now_ms
+        if not self.is_unwritten:
+            self.health = replace(
+                _health(endpoint),
+                paused_until_ms=self.health.paused_until_ms,
+                pause_s=self.health.pause_s,
+            )
+        self._endpoint = endpoint
+        self._head = self._common_headers()
+        self._signs_until_ms = 0
+        self._signer = self._new_signer(now_ms)
+
+    def _common_headers(self) -> bytes:
+        lines = [
+            b"host: " + self.url.host_header.encode(),
+            b"user-agent: " + _USER_AGENT,
+            b"accept-encoding: identity",
+        ]
+        lines += [
+            f"{name}: {value}".encode("latin-1", "replace")
+            for name, value in self._endpoint.headers.items()
+        ]
+        return b"\r\n".join(lines) + b"\r\n"
+
+    def _new_signer(self, now_ms: int) -> Signer:
+        """A signer with the secrets that live now, good until the first of them expires."""
+        ends = [secret.expires_at_ms for secret in self._endpoint.secrets if secret.expires_at_ms]
+        self._signs_until_ms = min((end for end in ends if end > now_ms), default=_NEVER_MS)
+        live = self._endpoint.live_secrets(now_ms)
+        self._signer = Signer([decode_key(secret) for secret in live])
+        return self._signer
+
+    def request(
+        self, kind: EventKind, delivery: bytes, attempt: int, body: bytes, now_ms: int
+    ) -> tuple[Url, bytes, bytes]:
+        """Where to send, the head and the body. The signature covers what carries the message:
+        the body, or with GET the query string."""
+        method = self._endpoint.method
+        if now_ms >= self._signs_until_ms:
+            self._new_signer(now_ms)
+        timestamp = b"%d" % (now_ms // 1000)
+        signature = self._signer.sign(delivery, timestamp, body)
+        if method == "GET":
+            line, body, framing = self._query_line(body), b"", b""
+        else:
+            verb = _METHODS[kind] if method == "rest" else b"POST"
+            line = b"%b %b" % (verb, self.url.target.encode())
+            framing = b"%bcontent-length: %d\r\n" % (_JSON, len(body))
+        head = (
+            b"%b HTTP/1.1\r\n%b%bwebhook-id: %b\r\nwebhook-timestamp: %b\r\n"
+            b"webhook-signature: %b\r\nmoments-attempt: %d\r\n\r\n"
+        ) % (line, self._head, framing, delivery, timestamp, signature, attempt)
+        return self.url, head, body
+
+    def _query_line(self, query: bytes) -> bytes:
+        target = self.url.target.encode()
+        return b"GET %b%b%b" % (target, b"&" if b"?" in target else b"?", query)
+
+    @property
+    def takes_query(self) -> bool:
+        """The message goes into the query string: `body` is to be one."""
+        return self._endpoint.method == "GET"
+
+
+def _health(endpoint: Endpoint) -> Health:
+    return Health(
+        state=EndpointState(endpoint.state),
+        disabled_reason=endpoint.disabled_reason,
+        consecutive_failures=endpoint.consecutive_failures,
+        first_failure_at_ms=endpoint.first_failure_at_ms,
+        failure_days=endpoint.failure_days,
+        last_success_at_ms=endpoint.last_success_at_ms,
+        open_until_ms=endpoint.open_until_ms,
+    )
