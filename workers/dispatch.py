@@ -250,7 +250,14 @@ class Dispatch:
         """Back on the schedule, without an attempt spent."""
         wait_ms = self._rules.defer_s * 1000 * random.uniform(1.0, 1.5)
         state = State.RETRYING if item.attempts else State.PENDING
-        self._record(item, state, item.attempts, error="deferred", due_ms=round(from_ms + wait_ms))
+        self._record(
+            item,
+            state,
+            item.attempts,
+            status=item.status,
+            error=item.error or "deferred",
+            due_ms=round(from_ms + wait_ms),
+        )
 
     def _put_back(self, items: Iterable[Item]) -> None:
         at_ms = now_ms()
