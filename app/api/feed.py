@@ -70,12 +70,15 @@ async def _watch(receive: Receive, wait: Wait) -> AsyncGenerator[asyncio.Event]:
         gone.set()
         wait.wake()
 
-    async with asyncio.TaskGroup() as tasks:
-        watching = tasks.create_task(watch(), name="feed-disconnect")
-        try:
-            yield gone
-        finally:
-            watching.cancel()
+    # No task group: it would wrap what the wait itself raises.
+    watching = asyncio.create_task(watch(), name="feed-disconnect")
+    try:
+        yield gone
+    finally:
+        watching.cancel()
+        await asyncio.wait([watching])
+        if not watching.cancelled():
+            watching.result()
 
 
 def _feed(epoch: str, page: InboxPage, posts: Mapping[str, Post | None]) -> bytes:

@@ -12,9 +12,6 @@ from app.store.nodes import Node, Push
 
 log = logging.getLogger(__name__)
 
-SWEEP_S = 1.0
-RESTART_S = 1.0
-
 
 class _Seat:
     """A user with long polls here. `turn` puts what changes their route one after the other."""
@@ -77,11 +74,20 @@ class Waiters:
     itself still joined.
     """
 
-    def __init__(self, node: Node, shards: int, *, waits_max: int, per_user_max: int = 16) -> None:
+    def __init__(
+        self,
+        node: Node,
+        shards: int,
+        *,
+        waits_max: int,
+        per_user_max: int = 16,
+        sweep_s: float = 1.0,
+    ) -> None:
         self._node = node
         self._shards = shards
         self._waits_max = waits_max
         self._per_user_max = per_user_max
+        self._sweep_s = sweep_s
         self._seats: dict[str, _Seat] = {}
         self._stop = asyncio.Event()
         self.waiting = 0
@@ -137,7 +143,7 @@ class Waiters:
             except Exception:
                 log.exception("node failed, starting it again", extra={"node": self._node.id})
             if not self.is_closing:
-                await self._pause(RESTART_S)
+                await self._pause(self._sweep_s)
                 await self._on_pushes([Push(shard, None, ()) for shard in range(self._shards)])
 
     async def _on_pushes(self, pushes: Sequence[Push]) -> None:
@@ -159,7 +165,7 @@ class Waiters:
 
     async def _sweep_until_stopped(self) -> None:
         while not self.is_closing:
-            await self._pause(SWEEP_S)
+            await self._pause(self._sweep_s)
             await self._sweep()
 
     async def _sweep(self) -> None:

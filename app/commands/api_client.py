@@ -8,28 +8,30 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from app.commands.data_dir import ADMIN_KEY, read_secret
-from app.commands.environment import variable
+from app.commands.environment import read_settings, variable
+from app.commands.probe import authority, reachable
 from app.errors import CommandFailed, UsageMistake
-from app.settings import Settings
 
 _DEADLINE_S = 15.0
 _ANSWER_BYTES_MAX = 16 * 1024 * 1024
 
 
-def find_key(given: str | None, settings: Settings, data: Path) -> str:
-    """The key to call the api with: given, from the settings, or from the data directory.
+def client_for(url: str | None, key: str | None, data: Path) -> "ApiClient":
+    """A client of the api at `url`, else where the settings say, with the key that is found:
+    given, in the settings, or in the data directory of `moments up`.
 
-    Raises UsageMistake that names all three ways when there is none.
+    Raises UsageMistake that names all three when there is no key.
     """
-    if given or settings.admin_key:
-        return given or settings.admin_key or ""
+    settings = read_settings()
+    where = url or f"http://{authority(reachable(settings.host), settings.port)}"
     path = data / ADMIN_KEY
-    if path.exists():
-        return read_secret(path)
-    raise UsageMistake(
-        f"no API key: give --key mk_…, set {variable('admin_key')}, or name with --data the "
-        f"directory of `moments up` ({path} is not there)"
-    )
+    found = key or settings.admin_key or (read_secret(path) if path.exists() else None)
+    if found is None:
+        raise UsageMistake(
+            f"no API key: give --key mk_…, set {variable('admin_key')}, or name the directory of "
+            f"`moments up` with --data ({path} is not there)"
+        )
+    return ApiClient(where, found)
 
 
 @dataclass(frozen=True, slots=True)

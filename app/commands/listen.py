@@ -31,18 +31,29 @@ class Options:
     as_json: bool
 
 
+def behaviour(
+    fail: float | None, status: int | None, delay_s: float, path: str | None
+) -> Behaviour:
+    """How to answer. With a status and no share, every request gets that status."""
+    if fail is None:
+        fail = 0.0 if status is None else 1.0
+    return Behaviour(fail, 503 if status is None else status, delay_s, path)
+
+
 async def listen(options: Options) -> None:
     """Shows every request on standard output until a signal; then what came in all.
 
     Raises UsageMistake for a secret that is none or a port that cannot be listened on.
     """
-    out = console(sys.stdout)
-    show: Callable[[Received], None] = (
-        (lambda received: out.print(_json_line(received)))
-        if options.as_json
-        else (lambda received: out.print(line(received)))
-    )
     stop = stop_on_signals()
+    out = console(sys.stdout)
+
+    def show(received: Received) -> None:
+        try:
+            out.print(_json_line(received) if options.as_json else line(received))
+        except BrokenPipeError:  # whoever read along has gone
+            stop.set()
+
     receiver = _receiver(options, show)
     try:
         port = await receiver.start(options.host, options.port)

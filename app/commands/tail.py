@@ -16,6 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.typing import Subprotocol
 
+from app.commands.api_client import ApiClient
+from app.commands.environment import read_settings
+from app.commands.probe import authority, reachable
 from app.commands.resume import FINAL_CODES, LONGEST_S, Place, reconnect_delay_s
 from app.commands.signals import stop_on_signals
 from app.commands.terminal import console, note
@@ -25,6 +28,7 @@ from app.wire import decode_frame, encode_json, encode_msgpack
 PATH = "/v1/socket"
 
 _TOKEN_EXPIRED = 4002
+_TOKEN_TTL_S = 86_400
 _OPEN_TIMEOUT_S = 10.0
 _FRAME_BYTES_MAX = 16 * 1024 * 1024
 _FINAL_STATUSES = frozenset({400, 403, 404, 426})
@@ -44,6 +48,17 @@ class Options:
     after: int | None
     ack: Literal["auto", "explicit"]
     msgpack: bool
+
+
+def gateway_url() -> str:
+    """Where the settings say that the gateway is."""
+    settings = read_settings()
+    return f"ws://{authority(reachable(settings.host), settings.gateway_port)}"
+
+
+def new_tokens(api: ApiClient, user: str) -> Callable[[], str]:
+    """What makes tokens of a user, each good for a day."""
+    return lambda: api.make_token(user, _TOKEN_TTL_S)["token"]
 
 
 def socket_url(text: str) -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -206,7 +207,8 @@ class _Up:
         summary = self._summary(settings)
 
         async def announce() -> None:
-            await asyncio.to_thread(say, summary.text())
+            with suppress(BrokenPipeError):  # then nobody wants to know
+                await asyncio.to_thread(say, summary.text())
 
         crew = Crew([*stages, *last], self._printer.report)
         await crew.run(self._stop.asked, self._stop.forced, announce)

@@ -1,1 +1,1 @@
-"""The process that holds sockets."""
+"""The process that holds sockets: reads what is pushed to it, writes frames, takes acks."""

@@ -32,6 +32,7 @@ from app.store.nodes import Node
 from app.store.posts import Posts
 from app.tokens import TokenVerifier, make_token
 from app.wire import encode_event, encode_users
+from tests.api.description import check_answer
 
 SHARDS = 8
 EPOCH = "0123456789ab"
@@ -73,7 +74,9 @@ def make_services(store: Store, *, limits: Limits | None = None, **changes: obje
         ),
         ledger=Ledger(store, SHARDS, posts, changes_max=100),
         api_keys=ApiKeys(store, api_keys_max=8),
-        waiters=Waiters(Node(store, SHARDS, "testnode"), SHARDS, waits_max=4, per_user_max=2),
+        waiters=Waiters(
+            Node(store, SHARDS, "testnode"), SHARDS, waits_max=4, per_user_max=2, sweep_s=0.2
+        ),
         guard=Guard(resolve=resolve),
         tokens=TokenVerifier(TOKEN_SECRET),
         token_secret=TOKEN_SECRET,
@@ -99,7 +102,12 @@ class Api:
             bearer = self.secrets.get(credential, credential)
             headers["authorization"] = f"Bearer {bearer}"
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        return httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers)
+        return httpx.AsyncClient(
+            transport=transport,
+            base_url="http://api",
+            headers=headers,
+            event_hooks={"response": [check_answer]},
+        )
 
     async def publish(self, author: str = "ann", **fields: object) -> dict[str, object]:
         answer = await self.admin.post(

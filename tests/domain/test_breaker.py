@@ -84,6 +84,13 @@ def test_days_of_failing_are_counted_once_each_in_utc():
     assert health.failure_days == ("2023-11-14", "2023-11-15")
 
 
+def test_no_more_days_of_failing_are_kept_than_the_rule_needs():
+    health = Health()
+    for day in range(5):
+        health = after(health, BROKEN, at_ms=START_MS + day * DAY_MS)
+    assert health.failure_days == ("2023-11-14", "2023-11-15", "2023-11-16")
+
+
 # Open
 
 
@@ -224,6 +231,11 @@ def test_a_probe_that_succeeds_enables_it():
     assert health == Health(last_success_at_ms=START_MS)
 
 
+def test_a_success_enables_an_endpoint_of_which_nothing_else_is_known():
+    health = Health(EndpointState.DISABLED, "failing", last_success_at_ms=START_MS)
+    assert on_outcome(health, OK, START_MS, POLICY)[1] == (Notice.ENABLED,)
+
+
 @pytest.mark.parametrize("health", [opened(), disabled(), after(Health(), OK, GONE)])
 def test_a_call_enables_whatever_it_was(health):
     assert may_send(enable(health), START_MS) is Permit.SEND
@@ -282,6 +294,13 @@ def test_a_success_after_the_pause_ends_its_growth_and_one_during_it_does_not():
     assert during.paused_until_ms == START_MS + 7_000
     later = after(health, OK, BUSY, at_ms=START_MS + 3_000)
     assert later.paused_until_ms == START_MS + 4_000
+
+
+def test_the_first_success_after_a_pause_counts_even_when_one_came_during_it():
+    health = after(Health(), BUSY)
+    health = after(health, BUSY, OK, at_ms=START_MS + 1_000)
+    health = after(health, OK, BUSY, at_ms=START_MS + 3_000)
+    assert health.paused_until_ms == START_MS + 4_000
 
 
 def test_429_spends_no_attempt_and_never_opens_the_breaker():

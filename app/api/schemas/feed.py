@@ -5,28 +5,27 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from app.api.schemas.fields import (
+    DECIMALS,
+    DIGITS,
     LIMIT_DEFAULT,
     OFFSET_MAX,
     Body,
-    Decimal,
     Limit,
     Offset,
     Out,
     Query,
-    Whole,
 )
 
 WAIT_S_MAX = 30
+_WAIT = "How long to wait when there is nothing yet."
 
 
 class FeedQuery(Query):
     """`after` is an offset; without it the page starts at the acknowledged cursor."""
 
-    after: Annotated[Whole, Field(ge=0, le=OFFSET_MAX)] | None = None
+    after: Annotated[int, Field(ge=0, le=OFFSET_MAX), DIGITS] | None = None
     limit: Limit = LIMIT_DEFAULT
-    wait_s: Annotated[
-        Decimal, Field(ge=0, le=WAIT_S_MAX, description="How long to wait when nothing is there.")
-    ] = 0.0
+    wait_s: Annotated[float, Field(ge=0, le=WAIT_S_MAX, description=_WAIT), DECIMALS] = 0.0
 
 
 class FeedItem(Out):

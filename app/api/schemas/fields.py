@@ -97,15 +97,19 @@ Time = Annotated[
 # A time in an answer, as text.
 TimeText = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Offset = Annotated[int, Field(ge=0, le=OFFSET_MAX)]
-Whole = Annotated[int, BeforeValidator(_whole)]
-Decimal = Annotated[float, BeforeValidator(_decimal)]
-Limit = Annotated[Whole, Field(ge=1, le=LIMIT_MAX, description="How many items at most.")]
+
+# Numbers in a query. (Limits stand before the reading of the text, so that they are described.)
+DIGITS = BeforeValidator(_whole)
+DECIMALS = BeforeValidator(_decimal)
+Limit = Annotated[int, Field(ge=1, le=LIMIT_MAX, description="How many items at most."), DIGITS]
+Skip = Annotated[
+    int, Field(ge=0, le=1_000_000, description="The `next` of the page before."), DIGITS
+]
 Position = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_.:@-]{1,128}$"),
     Field(description="The `next` of the page before."),
 ]
-Skip = Annotated[Whole, Field(ge=0, le=1_000_000, description="The `next` of the page before.")]
 
 
 class UserPage(Query):

@@ -1,0 +1,64 @@
+"""`moments key` and `moments token`: who may call, managed through the api."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from rich.table import Table
+
+from app.commands.api_client import ApiClient
+from app.commands.terminal import console, note, say
+from app.errors import CommandFailed
+
+_PAGES_MAX = 1_000
+
+
+def make_key(api: ApiClient, name: str, scopes: Sequence[str], *, as_json: bool) -> None:
+    """Prints the new key alone on standard output, for scripts to catch."""
+    made = api.call("POST", "/v1/keys", {"name": name, "scopes": list(scopes)})
+    if as_json:
+        say(json.dumps(made))
+        return
+    say(made["key"])
+    note(f"key {made['id']} ({', '.join(made['scopes'])}); it is not shown again")
+
+
+def list_keys(api: ApiClient, *, as_json: bool) -> None:
+    keys = _all_keys(api)
+    if as_json:
+        say(json.dumps(keys))
+        return
+    table = Table("id", "begins with", "name", "scopes", "created", box=None, pad_edge=False)
+    for key in keys:
+        scopes = ", ".join(key["scopes"])
+        table.add_row(key["id"], key["hint"], key["name"], scopes, key["created_at"])
+    console(sys.stdout).print(table)
+
+
+def _all_keys(api: ApiClient) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    path = "/v1/keys?limit=200"
+    for _ in range(_PAGES_MAX):
+        page = api.call("GET", path)
+        found += page["items"]
+        if page["next"] is None:
+            return found
+        path = f"/v1/keys?limit=200&after={quote(page['next'], safe='')}"
+    raise CommandFailed("the list of keys does not end: this is no api of moments")
+
+
+def revoke_key(api: ApiClient, key_id: str) -> None:
+    api.call("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+    note(f"key {key_id} is revoked; every process knows within two seconds")
+
+
+def make_token(api: ApiClient, user: str, ttl_s: int, *, as_json: bool) -> None:
+    """Prints the token alone on standard output, for scripts to catch."""
+    made = api.make_token(user, ttl_s)
+    if as_json:
+        say(json.dumps(made))
+        return
+    say(made["token"])
+    note(f"for {user} until {made['expires_at']}")

@@ -1,0 +1,125 @@
+"""A connection before it is a socket: one HTTP request, within a time and a size."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from websockets.exceptions import NegotiationError
+from websockets.http11 import Request, Response
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from app.gateway.answers import problem
+from app.gateway.door import Admission, Door
+from app.gateway.encoding import ENCODINGS
+from app.gateway.incoming import quiet
+from app.gateway.wheel import NOWHERE, Wheel
+
+HEAD_BYTES_MAX: Final = 16 * 1024
+END_OF_HEAD: Final = b"\r\n\r\n"
+
+_SUBPROTOCOLS: Final = [Subprotocol(name) for name in ENCODINGS]
+
+
+class Handshake(asyncio.Protocol):
+    """Answers the request, or hands the transport over to a socket and is gone with all it read."""
+
+    __slots__ = (
+        "_deadline",
+        "_door",
+        "_enter",
+        "_head",
+        "_is_answered",
+        "_left",
+        "_transport",
+        "_wheel",
+        "slot",
+    )
+
+    def __init__(
+        self,
+        door: Door,
+        wheel: Wheel,
+        deadline: float,
+        *,
+        enter: Callable[[asyncio.Transport, Admission, bytes], None],
+        left: Callable[[], None],
+    ) -> None:
+        """`enter` gets the transport, and what came behind the head. `left`: it is closed."""
+        self._door = door
+        self._wheel = wheel
+        self._deadline = deadline
+        self._enter = enter
+        self._left = left
+        self._head = bytearray()
+        self._is_answered = False
+        self._transport: asyncio.Transport | None = None
+        self.slot = NOWHERE
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._wheel.at(self, self._deadline)
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_answered:
+            return
+        self._head += data
+        end = self._head.find(END_OF_HEAD)
+        if 0 <= end <= HEAD_BYTES_MAX:
+            end += len(END_OF_HEAD)
+            self._respond(bytes(self._head[:end]), bytes(self._head[end:]))
+        elif len(self._head) > HEAD_BYTES_MAX:
+            self._refuse(problem(431, f"The head has more than {HEAD_BYTES_MAX} bytes."))
+
+    def check(self, now: float) -> None:
+        """Called by the wheel: whoever has not finished by now does not get to."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wheel.cancel(self)
+        self._left()
+
+    def _respond(self, head: bytes, rest: bytes) -> None:
+        protocol = ServerProtocol(
+            subprotocols=_SUBPROTOCOLS, select_subprotocol=_select, logger=quiet
+        )
+        protocol.receive_data(head)
+        events = protocol.events_received()
+        if not events:
+            self._refuse(problem(400, "This is not a request that can be read, or it has a body."))
+            return
+        assert isinstance(events[0], Request)
+        result = self._door.answer(events[0], protocol)
+        if isinstance(result, Response):
+            self._refuse(result)
+        else:
+            self._hand_over(result, protocol, rest)
+
+    def _hand_over(self, admission: Admission, protocol: ServerProtocol, rest: bytes) -> None:
+        transport = self._transport
+        assert transport is not None
+        protocol.send_response(admission.response)
+        transport.write(b"".join(protocol.data_to_send()))
+        self._wheel.cancel(self)
+        self._enter(transport, admission, rest)
+
+    def _refuse(self, response: Response) -> None:
+        """Sends the answer and lets the other side close, for a while: closing with something
+        unread would reset the connection, and the answer might be lost (RFC 9112, 9.6)."""
+        assert self._transport is not None
+        self._is_answered = True
+        self._head.clear()
+        self._transport.write(response.serialize())
+        self._transport.write_eof()
+
+
+def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """The client's first choice that we know; a client that offers none gets JSON."""
+    if not offered:
+        return None
+    for subprotocol in offered:
+        if subprotocol in ENCODINGS:
+            return subprotocol
+    raise NegotiationError(f"none of the subprotocols is known, which are {', '.join(ENCODINGS)}")

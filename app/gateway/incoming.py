@@ -1,0 +1,94 @@
+"""What a client sends, from bytes to whole messages. Made when the first bytes come, because most
+sockets only listen."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from logging import getLogger
+from typing import Final
+
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+from app.gateway.flood import CONTROL_COST, Allowance
+
+PORTION_BYTES: Final = 2_048  # parsed at once, so that a flood is noticed before all of it is
+MESSAGE_COST: Final = 1
+REASON_BYTES_MAX: Final = 123  # RFC 6455, 5.5: 125 bytes, less the code
+
+# The library has a line for every opening and closing; the gateway's own say more.
+quiet: Final = getLogger(f"{__name__}.protocol")
+quiet.setLevel("ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    is_text: bool
+    payload: bytes
+
+
+class Incoming:
+    """The websocket protocol after its handshake, as far as it comes from the client."""
+
+    __slots__ = ("_allowance", "_fragments", "_is_text", "_protocol", "is_flooding")
+
+    def __init__(self, message_bytes_max: int, now: float) -> None:
+        self._protocol = Protocol(
+            Side.SERVER, state=State.OPEN, max_size=message_bytes_max, logger=quiet
+        )
+        self._allowance = Allowance(now)
+        self._fragments: list[bytes] | None = None
+        self._is_text = False
+        self.is_flooding = False
+
+    def messages(self, data: bytes, now: float) -> Iterator[Message]:
+        """The messages that are complete with `data`. Stops early when the client is flooding.
+
+        Then, and after every other call, there may be something `to_send`.
+        """
+        for start in range(0, len(data), PORTION_BYTES):
+            self._protocol.receive_data(data[start : start + PORTION_BYTES])
+            for frame in self._protocol.events_received():
+                assert isinstance(frame, Frame)
+                is_control = frame.opcode >= Opcode.CLOSE
+                if not self._allowance.spend(CONTROL_COST if is_control else MESSAGE_COST, now):
+                    self.is_flooding = True
+                    return
+                if not is_control and (message := self._assemble(frame)):
+                    yield message
+
+    def end(self) -> None:
+        """The client will send nothing more."""
+        self._protocol.receive_eof()
+
+    def close(self, code: int, reason: str) -> None:
+        """Says goodbye, unless that has been done."""
+        if self._protocol.state is State.OPEN:
+            cut = reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+            self._protocol.send_close(code, cut)
+
+    def to_send(self) -> list[bytes]:
+        """Answers of the protocol itself: pongs, close frames; b"" is the end of what we send."""
+        return self._protocol.data_to_send()
+
+    @property
+    def close_code(self) -> int | None:
+        """Why this socket is being closed, by whoever came first. None while it is open."""
+        protocol = self._protocol
+        if protocol.state is State.OPEN:
+            return None
+        close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
+        return close.code if close else 1006
+
+    def _assemble(self, frame: Frame) -> Message | None:
+        """Joins the fragments of a message; the protocol has checked their order and size."""
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+            if frame.fin:
+                return Message(self._is_text, bytes(frame.data))
+            self._fragments = []
+        assert self._fragments is not None
+        self._fragments.append(bytes(frame.data))
+        if not frame.fin:
+            return None
+        payload, self._fragments = b"".join(self._fragments), None
+        return Message(self._is_text, payload)

@@ -1,0 +1,225 @@
+"""The gateway as a whole: its parts put together, its tasks, its start and its end."""
+
+import asyncio
+import random
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from logging import getLogger
+from typing import Final, Protocol
+
+from app.errors import StoreError
+from app.gateway.connection import Connection, Context, Verify
+from app.gateway.cursors import Cursors, CursorStore
+from app.gateway.door import Admission, Door, Operations
+from app.gateway.feed import Feed, Pages
+from app.gateway.goodbye import say_goodbye
+from app.gateway.handshake import Handshake
+from app.gateway.hub import Hub, Posts
+from app.gateway.limits import Limits
+from app.gateway.pacing import Pacer
+from app.gateway.routes import Routes, Routing
+from app.gateway.session import Session
+from app.gateway.stats import Stats
+from app.gateway.wheel import TICK_S, Wheel
+from app.store.nodes import OnPushes
+
+log = getLogger(__name__)
+
+BACKLOG: Final = 1_024
+HANDSHAKES_MAX: Final = 1_000
+
+
+class Node(Routing, Protocol):
+    """What is pushed to this process comes by it: `app.store.nodes.Node`."""
+
+    async def run(self, on_pushes: OnPushes, stop: asyncio.Event) -> None: ...
+    async def close(self) -> None: ...
+
+
+class Inbox(Pages, CursorStore, Protocol):
+    """`app.store.inbox.Inbox`."""
+
+
+class Gateway:
+    """Made, started, then run until it is told to stop; once."""
+
+    def __init__(
+        self,
+        node: Node,
+        inbox: Inbox,
+        bodies: Posts,
+        verify: Verify,
+        *,
+        epoch: str,
+        shards: int,
+        limits: Limits | None = None,
+        operations: Operations | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`verify` raises `BadToken`. `now` is in seconds and never goes back."""
+        self.stats = stats = Stats()
+        self._limits = limits = limits or Limits()
+        self._epoch = epoch
+        self._now = now
+        self._node = node
+        self._wheel = Wheel(now())
+        self._hub = Hub(
+            bodies,
+            shards,
+            stats,
+            group_bytes_max=limits.unsent_bytes_max,
+            rejoin=lambda users: self._routes.rejoin(users),
+        )
+        self._feed = Feed(inbox, bodies, stats, batch_max=limits.resume_batch_max)
+        self._cursors = Cursors(inbox, stats)
+        self._routes = Routes(
+            node, stats, is_here=lambda user: bool(self._hub.of(user)), joined=self._hub.go_on
+        )
+        self._door = Door(
+            limits,
+            stats,
+            verify,
+            operations or Operations(),
+            sockets_of=lambda user: len(self._hub.of(user)),
+        )
+        self._context = Context(
+            limits=limits,
+            epoch=epoch,
+            stats=stats,
+            wheel=self._wheel,
+            verify=verify,
+            now=now,
+            ask=self._feed.ask,
+            left=self._leave,
+            lost=self._lose,
+            advance=self._cursors.advance,
+            repushed=self._cursors.repushed,
+        )
+        self._server: asyncio.Server | None = None
+        self._connections = 0  # with those in their handshake, and those being closed
+        self._is_empty = asyncio.Event()
+
+    async def start(self, host: str, port: int) -> int:
+        """Begins to accept; returns the port, which is a free one for 0. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._accept, host, port, backlog=BACKLOG)
+        return self._serve(server)
+
+    async def start_on(self, listener: socket.socket) -> int:
+        """The same on a socket that is bound already."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(self._accept, sock=listener, backlog=BACKLOG)
+        return self._serve(server)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`, then takes leave of everybody and of the store."""
+        stop_node = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._node.run(self._hub.on_pushes, stop_node), name="node")
+            works = (self._feed.run, self._routes.run, self._cursors.run, self._tick)
+            chores = [tasks.create_task(work(), name=work.__qualname__) for work in works]
+            await stop.wait()
+            await self._empty()
+            for chore in chores:
+                chore.cancel()
+            await asyncio.wait(chores)
+            await self._tell(self._cursors.settle)
+            await self._tell(self._routes.settle)
+            stop_node.set()
+        await self._tell(self._node.close)
+
+    def _serve(self, server: asyncio.Server) -> int:
+        self._server = server
+        port = server.sockets[0].getsockname()[1]
+        log.info("accepting sockets", extra={"port": port})
+        return port
+
+    # A connection's way in and out.
+
+    def _accept(self) -> asyncio.Protocol:
+        if self.stats.handshakes_open >= HANDSHAKES_MAX:
+            self.stats.connections_refused += 1
+            return _Refusal()
+        self._connections += 1
+        self.stats.handshakes_open += 1
+        deadline = self._now() + self._limits.hello_timeout_s
+        return Handshake(
+            self._door, self._wheel, deadline, enter=self._enter, left=self._leave_handshake
+        )
+
+    def _leave_handshake(self) -> None:
+        self.stats.handshakes_open -= 1
+        self._lose()
+
+    def _lose(self) -> None:
+        self._connections -= 1
+        if not self._connections:
+            self._is_empty.set()
+
+    def _enter(self, transport: asyncio.Transport, admission: Admission, rest: bytes) -> None:
+        """The handshake is done, and a socket takes its connection over."""
+        self.stats.handshakes_open -= 1
+        self.stats.sockets_accepted += 1
+        opening, claims = admission.opening, admission.claims
+        session = Session(
+            self._limits,
+            explicit=opening.explicit,
+            after=opening.after,
+            lost=opening.epoch not in (None, self._epoch),
+        )
+        connection = Connection(self._context, transport, session, admission.encoding, claims)
+        # Spread out: sockets that were opened together shall not be pinged together.
+        connection.watch(self._limits.ping_s * random.uniform(0.5, 1.0))
+        self._hub.add(connection)
+        if self._routes.is_joined(claims.user):
+            connection.go_on()
+        else:
+            self._routes.changed(claims.user)
+        if rest:
+            connection.data_received(rest)
+
+    def _leave(self, connection: Connection) -> None:
+        if self._hub.remove(connection):
+            self._routes.changed(connection.user)
+
+    # Time.
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            pacer = Pacer()
+            for timed in self._wheel.due(self._now()):
+                timed.check(self._now())
+                if pacer.is_due:
+                    await pacer.rest()
+
+    # The end.
+
+    async def _empty(self) -> None:
+        """Nobody comes in, everybody is told, and those who do not close are cut by the wheel."""
+        self._door.close()
+        if self._server is not None:
+            self._server.close()
+        log.info("saying goodbye", extra={"sockets": self.stats.sockets_open})
+        await say_goodbye(self._hub.everybody(), self._limits.goodbye_spread_s)
+        if self._connections:
+            await self._is_empty.wait()
+
+    async def _tell(self, settle: Callable[[], Awaitable[None]]) -> None:
+        """What the store has still to be told. One that does not answer is not waited for: cursors
+        are then behind, which costs duplicates, and a janitor clears the routes."""
+        try:
+            async with asyncio.timeout(self._limits.drain_timeout_s):
+                await settle()
+        except (StoreError, TimeoutError) as error:
+            reason = str(error) or "no answer in time"
+            log.warning("left without telling the store", extra={"reason": reason})
+
+
+class _Refusal(asyncio.Protocol):
+    """For a connection too many: there is no request yet that could be answered."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()

@@ -1,0 +1,344 @@
+"""One socket's place in its user's log: what is pushed next, what waits, what is acknowledged.
+
+No I/O and no clock: times are arguments, and what is to be done is returned. Offsets go up by one.
+`next` is the first offset not written yet, and all there is to know about what is: whoever is
+behind keeps nothing but that, and reads the rest from the inbox.
+
+    JOINING   the node is being written into the user's route
+    OPENING   the first page of the inbox is on its way; nothing was said yet
+    READING   behind, and a page is on its way
+    CHOKED    the same, but the socket takes no more: what comes is dropped
+    HELD      the socket takes no more, nothing is on its way
+    LIVE      all there is was written; what is pushed is written as it comes
+    CLOSED    nothing has any effect
+
+What follows on what. `note` remembers that there is more; READ means: ask the inbox for a page.
+
+                 JOINING     OPENING     READING     CHOKED      HELD          LIVE
+    joined       OPENING,    note        note        note        note          READING, READ
+                 READ
+    push next    .           note        note        note        note          WRITE
+    push later   .           note        note        note        note          READING, READ
+    push older   .           .           .           .           .             .
+    page         .           READING     .           .           .             .
+    take next    .           .           WRITE       .           .             .
+    end: more    .           .           READ        HELD        .             .
+    end: all     .           .           LIVE        HELD        .             .
+    full         .           .           CHOKED      .           .             HELD
+    drained      .           .           .           READING     READING,      .
+                                                                 READ, or
+                                                                 LIVE
+    rewind       .           .           .           .           note          READING, READ
+    close        CLOSED      CLOSED      CLOSED      CLOSED      CLOSED        CLOSED
+
+Explicit acknowledgement works like TCP's (RFC 6298, 5): one deadline, for the oldest offset that
+is not acknowledged; each acknowledgement of something new starts it again; when it passes, the
+session rewinds to that offset and waits twice as long.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from app.gateway.close_codes import CloseCode
+from app.gateway.limits import Limits
+from app.store.inbox import InboxPage
+
+FAR: Final = 1 << 62  # beyond any offset: "there is more, nobody knows how much"
+NEVER: Final = float("inf")
+
+
+class State(Enum):
+    JOINING = auto()
+    OPENING = auto()
+    READING = auto()
+    CHOKED = auto()
+    HELD = auto()
+    LIVE = auto()
+    CLOSED = auto()
+
+
+class Verdict(Enum):
+    """What is to be done about a push."""
+
+    WRITE = auto()
+    READ = auto()
+    NOTHING = auto()
+
+
+# As module names: looking up an enum's member costs three times as much, once a delivery.
+WRITE, READ, NOTHING = Verdict.WRITE, Verdict.READ, Verdict.NOTHING
+JOINING, OPENING, READING = State.JOINING, State.OPENING, State.READING
+CHOKED, HELD, LIVE, CLOSED = State.CHOKED, State.HELD, State.LIVE, State.CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first thing said: the newest offset of the inbox, and the acknowledged cursor."""
+
+    head: int
+    cursor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The client's offset means nothing here; from the start of what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """These offsets, both included, are trimmed away and will not come."""
+
+    first: int
+    last: int
+
+
+Said = Hello | Reset | Gap
+
+
+@dataclass(frozen=True, slots=True)
+class Repush:
+    """`offset`, the oldest unacknowledged, and what follows is pushed again.
+
+    `attempts` counts the pushes of `offset`, this one included. With `read` the inbox is to be
+    asked for a page; without, one is on its way or the socket takes no more.
+    """
+
+    offset: int
+    attempts: int
+    read: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """The user's cursor goes on to `offset`."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    code: CloseCode
+    reason: str
+
+
+class Session:
+    """See the table above. Methods that return a bool called `read` say whether to ask the inbox;
+    at most one page is ever asked for."""
+
+    __slots__ = (
+        "_acked",
+        "_attempts",
+        "_due",
+        "_limits",
+        "_lost",
+        "_noted",
+        "_progress_at",
+        "_sent",
+        "_unsent",
+        "explicit",
+        "next",
+        "state",
+    )
+
+    def __init__(self, limits: Limits, *, explicit: bool, after: int | None, lost: bool) -> None:
+        """`after` None starts at the acknowledged cursor. `lost`: the client knows another epoch,
+        so that its `after` means nothing and it starts over."""
+        self._limits = limits
+        self.explicit = explicit
+        self.state = JOINING
+        self._lost = lost
+        self.next = 1 if lost else 0 if after is None else after + 1  # 0: not known yet
+        self._noted = 0  # highest offset known of that did not come in its turn
+        self._sent = 0  # highest offset ever written; below `next` but after a rewind
+        self._acked = max(self.next - 1, 0)
+        self._attempts = 0  # pushes of the oldest unacknowledged offset
+        self._due = NEVER  # when that is pushed again
+        self._unsent = 0  # bytes, when there was progress last
+        self._progress_at = 0.0
+
+    @property
+    def after(self) -> int | None:
+        """What to ask the inbox for: what comes after this offset, None for after the cursor."""
+        return self.next - 1 if self.next else None
+
+    @property
+    def sent(self) -> int:
+        """The highest offset ever written."""
+        return max(self._sent, self.next - 1)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.state is CLOSED
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the events of a page will be taken."""
+        return self.state is READING
+
+    @property
+    def is_full(self) -> bool:
+        return self.state is HELD or self.state is CHOKED
+
+    @property
+    def due(self) -> float:
+        """When `tick` may have something to say."""
+        if self.is_full:
+            return self._progress_at + self._limits.slow_timeout_s
+        return self._due
+
+    # What comes from the store.
+
+    def joined(self) -> bool:
+        """The route names this node now, or again: what is pushed from here on arrives."""
+        if self.state is JOINING:
+            self.state = OPENING
+            self._noted = 0
+            return True
+        return self.lag()
+
+    def push(self, offset: int) -> Verdict:
+        if self.state is LIVE and offset == self.next:
+            self.next = offset + 1
+            return WRITE
+        return READ if self._note(offset) else NOTHING
+
+    def lag(self) -> bool:
+        """There may be more than was pushed here. Returns `read`."""
+        return self._note(FAR)
+
+    def page(self, page: InboxPage) -> list[Said]:
+        """A page has come: what is to be said before its events. Then comes `take` for each of
+        them, then `end`."""
+        said: list[Said] = []
+        if self.state is OPENING:
+            self.state = READING
+            said += self._open(page)
+        if self.state is not READING:
+            return said
+        if self.next > page.head + 1:  # the log lost what this client has seen of it
+            said.append(Reset())
+            self._sent = 0
+            self._jump(1)
+        if self.next <= page.trimmed:
+            said.append(Gap(self.next, page.trimmed))
+            self._jump(page.trimmed + 1)
+        return said
+
+    def take(self, offset: int) -> bool:
+        """Whether the page's event at this offset is to be written."""
+        if self.state is READING and offset == self.next:
+            self.next = offset + 1
+            return True
+        return False
+
+    def end(self, head: int) -> bool:
+        """The page is dealt with; `head` is the newest offset it knew. Returns `read`."""
+        if self.state is CHOKED:
+            self.state = HELD
+            self._noted = max(self._noted, head)
+        elif self.state is READING:
+            if self.next <= max(head, self._noted):
+                return self._read()
+            self.state = LIVE
+        return False
+
+    # What comes from the socket.
+
+    def full(self, now: float, unsent: int) -> None:
+        """The socket takes no more; `unsent` bytes wait for it."""
+        if self.state is LIVE:
+            self.state = HELD
+        elif self.state is READING:
+            self.state = CHOKED
+        else:
+            return
+        self._unsent, self._progress_at = unsent, now
+
+    def drained(self) -> bool:
+        """Nothing waits for the socket any more. Returns `read`."""
+        if self.state is CHOKED:
+            self.state = READING
+        elif self.state is HELD:
+            if self.next <= self._noted:
+                return self._read()
+            self.state = LIVE
+        return False
+
+    def written(self, now: float) -> None:
+        """What was taken so far went into the socket."""
+        if self.explicit and self._due == NEVER and self._acked < self.next - 1:
+            self._attempts = 1
+            self._due = now + self._limits.ack_timeout_s
+
+    def ack(self, offset: int, now: float) -> Advance | Close | None:
+        """The client has dealt with everything up to `offset`."""
+        if offset > self.sent:
+            reason = f"ack of {offset}, but nothing beyond {self.sent} was pushed"
+            return Close(CloseCode.BAD_MESSAGE, reason)
+        if offset <= self._acked or self.state is CLOSED:
+            return None
+        self._acked = offset
+        self.next = max(self.next, offset + 1)  # not again what was being pushed again
+        self._due = NEVER
+        self.written(now)
+        return Advance(offset)
+
+    def close(self) -> None:
+        self.state = CLOSED
+        self._due = NEVER
+
+    # What comes from the clock, or from a call.
+
+    def tick(self, now: float, unsent: int) -> Repush | Close | None:
+        """Time has passed; `unsent` bytes wait for the socket."""
+        if self.is_full:
+            return self._watch(now, unsent)
+        if now < self._due:
+            return None
+        if self._attempts >= self._limits.ack_attempts_max:
+            reason = f"{self._acked + 1} was pushed {self._attempts} times, never acknowledged"
+            return Close(CloseCode.UNACKNOWLEDGED, reason)
+        return self.rewind(now)
+
+    def rewind(self, now: float) -> Repush | None:
+        """Goes back to the oldest unacknowledged offset; None when there is none."""
+        if self._due == NEVER:
+            return None
+        self._sent = self.sent
+        self.next = self._acked + 1
+        self._attempts += 1
+        self._due = now + self._limits.ack_timeout_s * 2 ** (self._attempts - 1)
+        return Repush(self.next, self._attempts, self._note(self._sent))
+
+    def _open(self, page: InboxPage) -> list[Said]:
+        if self.next == 0:
+            self.next = page.cursor + 1
+            self._acked = page.cursor
+        hello = Hello(page.head, page.cursor)
+        return [hello, Reset()] if self._lost else [hello]
+
+    def _jump(self, offset: int) -> None:
+        """Goes on from another offset; nothing before it can be pushed again."""
+        self.next = offset
+        self._acked = offset - 1
+        self._due = NEVER
+
+    def _note(self, offset: int) -> bool:
+        """There is something at this offset that was not written. Returns `read`."""
+        if offset < self.next:
+            return False
+        self._noted = max(self._noted, offset)
+        return self.state is LIVE and self._read()
+
+    def _read(self) -> bool:
+        self.state = READING
+        self._noted = 0
+        return True
+
+    def _watch(self, now: float, unsent: int) -> Close | None:
+        if unsent < self._unsent:
+            self._unsent, self._progress_at = unsent, now
+        elif now >= self._progress_at + self._limits.slow_timeout_s:
+            return Close(CloseCode.TOO_SLOW, f"{unsent} bytes unread for too long")
+        return None

@@ -1,0 +1,271 @@
+import asyncio
+
+import pytest
+
+from app.clock import now_ms
+from app.domain.attempt import Failure, Outcome
+from app.domain.ids import shard_of_id
+from app.domain.post import Event, EventKind
+from app.domain.signature import decode_secret
+from app.store import keys
+from app.wire import encode_attempt
+from tests.api.conftest import Api, fan_out, whsec
+from tests.wait import wait_until
+
+URL = "https://public.example/hook?a=1"
+MISSING = "0123456700"
+
+
+async def make(api: Api, user: str = "bob", **fields: object) -> dict[str, object]:
+    answer = await api.admin.post("/v1/endpoints", json={"user": user, "url": URL, **fields})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+async def test_an_endpoint_is_made_with_defaults_and_a_new_secret(api: Api):
+    made = await make(api)
+    assert len(decode_secret(made["secret"])) == 32
+    assert made == {
+        "id": made["id"],
+        "user": "bob",
+        "url": URL,
+        "types": ["post.*"],
+        "method": "POST",
+        "headers": {},
+        "rate_per_s": None,
+        "retry_schedule_s": None,
+        "description": None,
+        "state": "active",
+        "disabled_reason": None,
+        "created_at": made["created_at"],
+        "last_success_at": None,
+        "consecutive_failures": 0,
+        "first_failure_at": None,
+        "open_until": None,
+        "secret": made["secret"],
+    }
+
+
+async def test_an_endpoint_keeps_everything_it_was_given(api: Api):
+    given = {
+        "types": ["*", "post.created", "commit.*"],
+        "method": "rest",
+        "headers": {"X-Tenant": "7"},
+        "rate_per_s": 0.5,
+        "retry_schedule_s": [1, 2.5],
+        "description": "Grüße",
+        "secret": whsec(64),
+    }
+    made = await make(api, **given)
+    assert {name: made[name] for name in given} == {**given, "headers": {"x-tenant": "7"}}
+
+
+async def test_the_secret_is_shown_at_creation_and_rotation_only(api: Api):
+    made = await make(api)
+    path = f"/v1/endpoints/{made['id']}"
+    rotated = (await api.admin.post(f"{path}/secret:rotate", json={"overlap_s": 60})).json()
+    assert rotated["secret"] != made["secret"]
+    for answer in (
+        await api.admin.get(path),
+        await api.admin.get("/v1/users/bob/endpoints"),
+        await api.admin.patch(path, json={"description": "x"}),
+        await api.admin.post(f"{path}:enable"),
+    ):
+        assert answer.status_code == 200
+        assert "whsec_" not in answer.text
+
+
+async def test_both_secrets_sign_until_the_overlap_ends(api: Api):
+    made = await make(api)
+    path = f"/v1/endpoints/{made['id']}/secret:rotate"
+    rotated = (await api.admin.post(path)).json()  # the overlap is a day unless it is given
+    stored = await api.services.endpoints.get(made["id"])
+    day_ms = 86_400_000
+    assert stored.live_secrets(now_ms()) == (rotated["secret"], made["secret"])
+    assert stored.live_secrets(now_ms() + day_ms) == (rotated["secret"],)
+
+
+async def test_a_change_touches_only_what_it_names(api: Api):
+    made = await make(api, description="old", rate_per_s=5, headers={"x-a": "1"})
+    path = f"/v1/endpoints/{made['id']}"
+    changed = (await api.admin.patch(path, json={"rate_per_s": 7})).json()
+    expected = {name: value for name, value in made.items() if name != "secret"}
+    assert changed == {**expected, "rate_per_s": 7.0}
+    assert (await api.admin.patch(path, json={})).json() == changed
+    assert (await api.admin.get(path)).json() == changed
+
+
+async def test_null_brings_an_option_back_to_its_default(api: Api):
+    options = {
+        "types": ["commit.*"],
+        "method": "GET",
+        "headers": {"x-a": "1"},
+        "rate_per_s": 1,
+        "retry_schedule_s": [1],
+        "description": "x",
+    }
+    made = await make(api, **options)
+    path = f"/v1/endpoints/{made['id']}"
+    changed = (await api.admin.patch(path, json=dict.fromkeys(options))).json()
+    assert {name: changed[name] for name in options} == {
+        "types": ["post.*"],
+        "method": "POST",
+        "headers": {},
+        "rate_per_s": None,
+        "retry_schedule_s": None,
+        "description": None,
+    }
+
+
+async def test_an_empty_schedule_means_no_retries(api: Api):
+    made = await make(api, retry_schedule_s=[])
+    assert made["retry_schedule_s"] == []
+
+
+async def test_a_name_that_does_not_resolve_now_is_taken(api: Api):
+    assert (await make(api, url="https://later.example/"))["url"] == "https://later.example/"
+
+
+async def test_the_values_of_headers_are_shown_to_admins_only(api: Api):
+    made = await make(api, headers={"authorization": "Bearer of-the-receiver"})
+    async with api.client("read") as reader:
+        for path in (f"/v1/endpoints/{made['id']}", "/v1/users/bob/endpoints"):
+            assert "of-the-receiver" not in (await reader.get(path)).text
+            assert "of-the-receiver" in (await api.admin.get(path)).text
+
+
+async def test_the_endpoints_of_a_user_are_listed_in_pages(api: Api):
+    made = [(await make(api))["id"] for _ in range(3)]
+    await make(api, user="cyd")
+    first = (await api.admin.get("/v1/users/bob/endpoints?limit=2")).json()
+    rest = (await api.admin.get(f"/v1/users/bob/endpoints?limit=2&after={first['next']}")).json()
+    assert [e["id"] for e in first["items"] + rest["items"]] == made
+    assert rest["next"] is None
+
+
+async def test_a_user_has_a_bounded_number_of_endpoints(api: Api):
+    for _ in range(3):
+        await make(api)
+    answer = await api.admin.post("/v1/endpoints", json={"user": "bob", "url": URL})
+    assert answer.status_code == 409
+
+
+async def test_a_deleted_endpoint_is_gone(api: Api):
+    made = await make(api)
+    path = f"/v1/endpoints/{made['id']}"
+    assert (await api.admin.delete(path)).status_code == 204
+    assert (await api.admin.delete(path)).status_code == 404
+    assert (await api.admin.get(path)).status_code == 404
+    assert (await api.admin.get("/v1/users/bob/endpoints")).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "tail", "body"),
+    [
+        ("GET", "", None),
+        ("PATCH", "", {}),
+        ("DELETE", "", None),
+        ("POST", "/secret:rotate", {}),
+        ("POST", ":ping", None),
+        ("POST", ":enable", None),
+        ("POST", ":recover", {"since": "2026-01-01T00:00:00Z"}),
+        ("GET", "/attempts", None),
+    ],
+)
+async def test_an_endpoint_that_does_not_exist_is_a_404(single_api: Api, method, tail, body):
+    answer = await single_api.admin.request(method, f"/v1/endpoints/{MISSING}{tail}", json=body)
+    assert answer.status_code == 404
+
+
+async def test_attempts_are_listed_the_newest_first(api: Api):
+    made = await make(api)
+    store, id_ = api.services.store, made["id"]
+    for number in range(1, 4):
+        failure = Failure.TIMEOUT if number == 1 else None
+        outcome = Outcome(0 if failure else 500, failure, 12.5, excerpt=b"no\xff")
+        entry = encode_attempt("d", number, 1_700_000_000_000 + number, outcome)
+        await store.execute("LPUSH", keys.attempts(shard_of_id(id_), id_), entry)
+    path = f"/v1/endpoints/{id_}/attempts"
+    first = (await api.admin.get(path, params={"limit": 2})).json()
+    rest = (await api.admin.get(path, params={"limit": 2, "after": first["next"]})).json()
+    assert [a["attempt"] for a in first["items"] + rest["items"]] == [3, 2, 1]
+    assert rest["next"] is None
+    assert first["items"][0] == {
+        "delivery": "d",
+        "attempt": 3,
+        "at": "2023-11-14T22:13:20.003Z",
+        "status": 500,
+        "error": "http_5xx",
+        "duration_ms": 12.5,
+        "response": "no\ufffd",
+    }
+    assert (rest["items"][0]["status"], rest["items"][0]["error"]) == (None, "timeout")
+
+
+async def test_a_ping_is_answered_with_what_the_sender_says(api: Api):
+    made = await make(api)
+    store, shard = api.services.store, shard_of_id(made["id"])
+
+    async def send_as_asked() -> None:
+        async def asked():
+            entries = await store.execute("XRANGE", keys.changes(shard), "-", "+")
+            return next((fields for _, fields in entries if b"p" in fields), None)
+
+        fields = await wait_until(asked)
+        request = fields[fields.index(b"p") + 1].decode()
+        outcome = Outcome(204, None, 3.0)
+        entry = encode_attempt("ping", 1, now_ms(), outcome)
+        await store.execute("RPUSH", keys.reply(shard, request), entry)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(send_as_asked())
+        answer = await api.admin.post(f"/v1/endpoints/{made['id']}:ping")
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["error"]) == (204, None)
+
+
+async def test_dead_letters_are_listed_and_replayed(api: Api):
+    endpoint, letters = await _dead_letters(api, 3)
+    first = (await api.admin.get("/v1/dead-letters?limit=2")).json()
+    rest = (await api.admin.get(f"/v1/dead-letters?limit=2&after={first['next']}")).json()
+    listed = first["items"] + rest["items"]
+    assert {d["id"] for d in listed} == set(letters)
+    assert {d["state"] for d in listed} == {"dead"}
+    assert {d["endpoint"] for d in listed} == {endpoint}
+    none = await api.admin.get("/v1/dead-letters", params={"endpoint": MISSING})
+    assert none.json() == {"items": [], "next": None}
+    later = {"since": "2999-01-01T00:00:00Z"}
+    assert (await api.admin.post("/v1/dead-letters:replay", json=later)).json() == {"scheduled": 0}
+    answer = await api.admin.post("/v1/dead-letters:replay", json={"endpoint": endpoint})
+    assert (answer.status_code, answer.json()) == (202, {"scheduled": 3})
+    assert (await api.admin.get("/v1/dead-letters")).json()["items"] == []
+    assert (await api.admin.post("/v1/dead-letters:replay")).json() == {"scheduled": 0}
+
+
+async def test_recover_schedules_what_died_in_a_time(api: Api):
+    endpoint, letters = await _dead_letters(api, 2)
+    path = f"/v1/endpoints/{endpoint}:recover"
+    before = {"since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00Z"}
+    assert (await api.admin.post(path, json=before)).json() == {"scheduled": 0}
+    answer = await api.admin.post(path, json={"since": "2020-01-01T00:00:00+02:00"})
+    assert (answer.status_code, answer.json()) == (202, {"scheduled": len(letters)})
+
+
+async def _dead_letters(api: Api, number: int) -> tuple[str, list[str]]:
+    """An endpoint with so many deliveries that were given up."""
+    endpoint = (await make(api))["id"]
+    store, shard = api.services.store, shard_of_id(endpoint)
+    letters = []
+    for _ in range(number):
+        post = await api.publish()
+        await fan_out(store, Event(post["id"], 1, EventKind.CREATED), ["bob"])
+        delivery = f"{post['id']}-1-0-{endpoint}"
+        await store.execute(
+            "HSET",
+            keys.outcomes(shard, post["id"], 1, 0),
+            endpoint,
+            f"x3,500,{now_ms():x},http_5xx",
+        )
+        await store.execute("ZADD", keys.dead(shard), now_ms() - 1, delivery)
+        letters.append(delivery)
+    return endpoint, letters

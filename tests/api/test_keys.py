@@ -1,0 +1,52 @@
+from tests.api.conftest import Api
+
+
+async def test_a_key_is_made_and_its_secret_shown_once(api: Api):
+    answer = await api.admin.post(
+        "/v1/keys", json={"name": "importer", "scopes": ["publish", "read", "read"]}
+    )
+    made = answer.json()
+    assert answer.status_code == 201
+    assert made["key"].startswith("mk_")
+    assert made["scopes"] == ["publish", "read"]
+    listed = await api.admin.get("/v1/keys")
+    assert made["key"] not in listed.text
+    mine = next(key for key in listed.json()["items"] if key["id"] == made["id"])
+    assert mine == {name: value for name, value in made.items() if name != "key"}
+    assert made["key"].startswith(mine["hint"])
+
+
+async def test_a_key_may_do_what_its_scopes_say(api: Api):
+    made = (
+        await api.admin.post("/v1/keys", json={"name": "x", "scopes": ["publish", "read"]})
+    ).json()
+    async with api.client(made["key"]) as client:
+        post = await client.post("/v1/posts", json={"author": "ann", "data": {}})
+        assert post.status_code == 202
+        assert (await client.get(f"/v1/posts/{post.json()['id']}")).status_code == 200
+        assert (await client.get("/v1/keys")).status_code == 403
+
+
+async def test_a_revoked_key_is_gone(api: Api):
+    made = (await api.admin.post("/v1/keys", json={"name": "x", "scopes": ["read"]})).json()
+    assert (await api.admin.delete(f"/v1/keys/{made['id']}")).status_code == 204
+    assert (await api.admin.delete(f"/v1/keys/{made['id']}")).status_code == 404
+    listed = (await api.admin.get("/v1/keys")).json()["items"]
+    assert made["id"] not in [key["id"] for key in listed]
+
+
+async def test_keys_are_listed_in_pages_in_the_order_of_their_making(api: Api):
+    whole = (await api.admin.get("/v1/keys")).json()
+    assert {key["name"] for key in whole["items"]} == {"admin", "publish", "read"}
+    first = (await api.admin.get("/v1/keys?limit=2")).json()
+    rest = (await api.admin.get(f"/v1/keys?limit=2&after={first['next']}")).json()
+    assert first["items"] + rest["items"] == whole["items"]
+    assert rest["next"] is None
+
+
+async def test_there_are_boundedly_many_keys(api: Api):
+    statuses = [
+        (await api.admin.post("/v1/keys", json={"name": "x", "scopes": ["read"]})).status_code
+        for _ in range(6)
+    ]
+    assert statuses == [201] * 5 + [409]
