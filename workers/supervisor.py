@@ -178,15 +178,7 @@ class _Sending:
             )
         )
         self.dispatch = Dispatch(self._client, lanes, _rules(settings), stats.dispatch)
-        posts = Posts(
-            store,
-            shards,
-            retention_s=settings.retention_s,
-            backlog_max=settings.posts_backlog_max,
-            versions_max=settings.post_versions_max,
-            idempotency_ttl_s=settings.idempotency_ttl_s,
-            ack=settings.ack,
-        )
+        posts = Posts.of(store, shards, settings)
         self._bodies = Bodies(posts)
         endpoints = Endpoints(
             store,

@@ -68,15 +68,7 @@ def make_sealer(settings: Settings) -> Sealer:
 
 def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Services:
     store, shards = opened.store, opened.meta.shards
-    posts = Posts(
-        store,
-        shards,
-        retention_s=settings.retention_s,
-        backlog_max=settings.posts_backlog_max,
-        versions_max=settings.post_versions_max,
-        idempotency_ttl_s=settings.idempotency_ttl_s,
-        ack=settings.ack,
-    )
+    posts = Posts.of(store, shards, settings)
     node = Node(store, shards, f"api-{secrets.token_hex(6)}")
     return Services(
         store=store,

@@ -16,7 +16,7 @@ from app.errors import (
     PostNotFound,
     TooManyVersions,
 )
-from app.settings import AckMode
+from app.settings import AckMode, Settings
 from app.store import keys
 from app.store.client import Store
 from app.wire import encode_audience, encode_event
@@ -62,6 +62,19 @@ class Posts:
         self._versions_max = versions_max
         self._idempotency_ttl_s = idempotency_ttl_s
         self._ack: AckMode = ack
+
+    @classmethod
+    def of(cls, store: Store, shards: int, settings: Settings) -> "Posts":
+        """With the limits that the settings give."""
+        return cls(
+            store,
+            shards,
+            retention_s=settings.retention_s,
+            backlog_max=settings.posts_backlog_max,
+            versions_max=settings.post_versions_max,
+            idempotency_ttl_s=settings.idempotency_ttl_s,
+            ack=settings.ack,
+        )
 
     async def accept(
         self,

@@ -1,0 +1,76 @@
+"""`moments gateway`: the parts of a gateway put together, and how it says whether it is ready."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+from app.commands.environment import variable
+from app.commands.opening import Opened, opened_store
+from app.commands.probe import listen_on
+from app.commands.process import process_metrics, settle_memory
+from app.errors import CommandFailed
+from app.gateway.door import Operations
+from app.gateway.limits import Limits
+from app.gateway.metrics import register
+from app.gateway.server import Gateway
+from app.settings import Settings
+from app.store.bodies import Bodies
+from app.store.inbox import Inbox
+from app.store.nodes import BLOCK_MS, Node
+from app.store.posts import Posts
+from app.tokens import TokenVerifier
+
+SILENCE_MAX_S = 3 * BLOCK_MS / 1000  # of the store, in which a gateway still says it is ready
+
+
+async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
+    """Holds sockets until `stop`, then takes leave of them. Raises CommandFailed."""
+    if settings.token_secret is None and settings.token_public_key is None:
+        raise CommandFailed(
+            f"neither {variable('token_secret')} nor {variable('token_public_key')} is set: "
+            "without one no user token can be checked, and no socket opened"
+        )
+    where = (settings.host, settings.gateway_port, variable("gateway_port"))
+    with listen_on(*where) as listener:
+        async with opened_store(settings, stop) as opened:
+            if opened is None:
+                return
+            gateway = _make_gateway(settings, opened)
+            await gateway.start_on(listener)
+            settle_memory()
+            await gateway.run(stop)
+
+
+def _make_gateway(settings: Settings, opened: Opened) -> Gateway:
+    store, shards = opened.store, opened.meta.shards
+    node = Node(store, shards, f"gateway-{secrets.token_hex(6)}")
+    metrics = process_metrics("gateway")
+    gateway = Gateway(
+        node,
+        Inbox(store, shards),
+        Bodies(Posts.of(store, shards, settings)),
+        TokenVerifier(settings.token_secret, settings.token_public_key).verify,
+        epoch=opened.meta.epoch,
+        shards=shards,
+        limits=Limits.of(settings),
+        operations=Operations(unready=_readiness(node), metrics=metrics.render),
+    )
+    register(metrics, gateway.stats)
+    return gateway
+
+
+def _readiness(node: Node) -> Callable[[], str | None]:
+    """Ready is a gateway to which what is pushed gets through: its streams were read lately."""
+    loop = asyncio.get_running_loop()
+    started_at = loop.time()
+
+    def unready() -> str | None:
+        if not node.last_read_at:
+            silent_s, since = loop.time() - started_at, "the start"
+        else:
+            silent_s, since = loop.time() - node.last_read_at, "the last answer"
+        if node.last_read_at and silent_s <= SILENCE_MAX_S:
+            return None
+        return f"the store has said nothing in the {silent_s:.0f} s since {since}"
+
+    return unready
