@@ -100,6 +100,7 @@ class OutcomeWriter:
             keys.redeliveries(shard),
             keys.probes(shard),
             keys.batch(shard),
+            keys.endpoint_states(shard),
         ]
         self._batch = _Batch()
         self._number = 0

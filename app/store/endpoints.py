@@ -132,7 +132,8 @@ class Endpoints:
 
     def _keys(self, id_: str) -> list[bytes]:
         shard = shard_of_id(id_)
-        return [keys.endpoint(shard, id_), keys.routes(shard), keys.changes(shard)]
+        states = keys.endpoint_states(shard)
+        return [keys.endpoint(shard, id_), keys.routes(shard), keys.changes(shard), states]
 
     def _is_ours(self, id_: str) -> bool:
         return is_endpoint_id(id_) and shard_of_id(id_) < self._shards

@@ -26,6 +26,7 @@ author's.
     batch:{t}                       string  id of the last batch         TTL RETENTION_S
     dead:{t}                        zset    DEAD_LETTERS_MAX             janitor, RETENTION_S
     endpoint:{t}:id                 hash    ENDPOINTS_MAX a user         owner: the user
+    endpoint_states:{t}             hash    one field a state            counted with the state
     attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX              TTL RETENTION_S
     changes:{t}                     stream  CHANGES_MAX (trimmed)        entries cut by length
     reply:{t}:id                    list    one element                  TTL 60 s
@@ -145,6 +146,11 @@ def batch(shard: int) -> bytes:
 
 def endpoint(shard: int, endpoint_id: str) -> bytes:
     return b"endpoint:{%d}:%b" % (shard, endpoint_id.encode())
+
+
+def endpoint_states(shard: int) -> bytes:
+    """How many endpoints are in each state; changed by whatever script changes a state."""
+    return b"endpoint_states:{%d}" % shard
 
 
 def attempts(shard: int, endpoint_id: str) -> bytes:

@@ -1,8 +1,9 @@
 -- Changes fields of an endpoint that exists, and its word in the route when one is given.
--- KEYS  endpoint, routes, changes
+-- KEYS  endpoint, routes, changes, endpoint states
 -- ARGV  id, user, route word ('' leaves it), changes_max, removed field count, removed…, field, value…
 -- Returns 1, or 0 when there is no such endpoint.
-if redis.call('EXISTS', KEYS[1]) == 0 then
+local before = redis.call('HGET', KEYS[1], 'state')
+if not before then
   return 0
 end
 local id, user, word = ARGV[1], ARGV[2], ARGV[3]
@@ -12,6 +13,11 @@ if removed > 0 then
 end
 if #ARGV > 5 + removed then
   redis.call('HSET', KEYS[1], unpack(ARGV, 6 + removed))
+end
+local after = redis.call('HGET', KEYS[1], 'state')
+if after ~= before then
+  redis.call('HINCRBY', KEYS[4], before, -1)
+  redis.call('HINCRBY', KEYS[4], after, 1)
 end
 if word ~= '' then
   local words = {}

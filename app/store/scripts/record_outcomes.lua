@@ -1,6 +1,6 @@
 -- Writes what became of deliveries: ledger, tally, attempt log, and their next place; then
 -- acknowledges the stream entries that are done.
--- KEYS  lease, retries, dead, deliveries, redeliveries, probes, batch
+-- KEYS  lease, retries, dead, deliveries, redeliveries, probes, batch, endpoint states
 -- ARGV  token, group, tag, now_ms, retention_s, log_max, parked_max, dead_max, batch (msgpack),
 --       packed time (now, as records hold it), batch id; the batch is
 --   {slices, done, redone, health}
@@ -149,8 +149,16 @@ if owner then
   end
   for _, update in ipairs(batch[4]) do
     local endpoint = 'endpoint:' .. tag .. ':' .. update[1]
-    if redis.call('EXISTS', endpoint) == 1 then
-      if #update[2] > 0 then redis.call('HSET', endpoint, unpack(update[2])) end
+    local before = redis.call('HGET', endpoint, 'state')
+    if before then
+      if #update[2] > 0 then
+        redis.call('HSET', endpoint, unpack(update[2]))
+        local after = redis.call('HGET', endpoint, 'state')
+        if after ~= before then
+          redis.call('HINCRBY', KEYS[8], before, -1)
+          redis.call('HINCRBY', KEYS[8], after, 1)
+        end
+      end
       if update[3] > 0 then redis.call('ZADD', KEYS[6], update[3], update[1]) end
     end
     if update[3] == 0 then redis.call('ZREM', KEYS[6], update[1]) end
