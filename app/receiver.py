@@ -5,6 +5,7 @@ For trying things out and for tests; it is what a well-made receiver does, in th
 
 import asyncio
 import json
+import math
 import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -32,13 +33,16 @@ _BODILESS = frozenset({204, 304})
 class Behaviour:
     """How requests are answered: `fail` of them (0 to 1) with `status`, the others with 204.
 
-    All answers come after `delay_s`. With a `path` every other one is answered with 404.
+    The first `fail_first` attempts of each delivery fail in any case. All answers come after
+    `delay_s`, which may be infinite: then none comes. With a `path` every other one is answered
+    with 404.
     """
 
     fail: float = 0.0
     status: int = 503
     delay_s: float = 0.0
     path: str | None = None
+    fail_first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class Receiver:
         at_ms = now_ms()
         verdict = self._verify(headers, body, at_ms / 1000)
         id_ = headers.get(ID, "")
-        status = self._status(target, verdict)
+        status = self._status(target, headers.get(ATTEMPT, ""), verdict)
         duplicate = bool(id_) and id_ in self._accepted
         received = Received(at_ms, method, target, headers, body, verdict, duplicate, status)
         if id_ and status < 300:
@@ -163,13 +167,15 @@ class Receiver:
                 return verdict
         return verdict
 
-    def _status(self, target: str, verdict: Verdict | None) -> int:
+    def _status(self, target: str, attempt: str, verdict: Verdict | None) -> int:
         behaviour = self.behaviour
         if behaviour.path is not None and target.partition("?")[0] != behaviour.path:
             return 404
         if verdict is not None and not verdict:
             return 401
-        return behaviour.status if self._random.random() < behaviour.fail else 204
+        is_early = attempt.isdecimal() and int(attempt) <= behaviour.fail_first
+        fails = is_early or self._random.random() < behaviour.fail
+        return behaviour.status if fails else 204
 
     def _remember(self, id_: str) -> None:
         self._accepted[id_] = None
@@ -279,7 +285,10 @@ class _Connection(asyncio.Protocol):
     def _answer_waiting(self) -> None:
         """Answers what waits, each after the delay; until then nothing more is read."""
         while self._waiting and not self._transport.is_closing():
-            if (delay_s := self._receiver.behaviour.delay_s) > 0:
+            delay_s = self._receiver.behaviour.delay_s
+            if delay_s == math.inf:  # reads on, to see when the other side gives up
+                return
+            if delay_s > 0:
                 self._transport.pause_reading()
                 loop = asyncio.get_running_loop()
                 self._timer = loop.call_later(delay_s, self._answer_late)

@@ -137,6 +137,10 @@ class Settings(BaseSettings):
     parked_max: int = _of(
         100_000, "Parked deliveries of one endpoint; the oldest beyond become dead letters.", ge=1
     )
+    pause_s: float = _of(
+        1.0, "Pause of an endpoint after 429, 502, 503, 504; doubled while they go on.", gt=0
+    )
+    pause_max_s: float = _of(60.0, "Longest pause without a Retry-After.", gt=0)
     disable_after_s: float = _of(
         5 * _DAY_S, "No success for this long, with failures on enough days: disabled.", gt=0
     )

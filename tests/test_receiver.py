@@ -1,4 +1,5 @@
 import asyncio
+import math
 import time
 from contextlib import asynccontextmanager, suppress
 
@@ -101,6 +102,23 @@ async def test_an_id_that_was_accepted_before_is_a_duplicate():
             await send(request(id_=id_))
     assert [got.duplicate for got in receiver.seen] == [False, False, True]
     assert receiver.tally.duplicates == 1
+
+
+async def test_the_first_attempts_of_each_delivery_fail_when_told_so():
+    async with receiving(SECRET, behaviour=Behaviour(fail_first=2, status=500)) as (_, send, *_):
+        assert [await send(request(id_=id_)) for id_ in ("a", "b")] == [500, 500]
+    async with receiving(SECRET, behaviour=Behaviour(fail_first=1, status=500)) as (_, send, *_):
+        assert await send(request()) == 204  # the second attempt
+
+
+async def test_a_receiver_that_never_answers_sees_when_the_sender_gives_up():
+    behaviour = Behaviour(delay_s=math.inf)
+    async with receiving(behaviour=behaviour) as (receiver, _, _, writer):
+        writer.write(request())
+        await wait_until(lambda: receiver.seen)
+        assert len(receiver.connections) == 1
+        writer.close()
+        await wait_until(lambda: not receiver.connections)
 
 
 async def test_a_retry_of_what_was_not_accepted_is_no_duplicate():

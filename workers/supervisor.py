@@ -234,6 +234,8 @@ def _rules(settings: Settings) -> DispatchRules:
         disabled_probe_s=settings.disabled_probe_s,
         request_deadline_s=settings.request_deadline_s,
         retry_after_max_s=settings.retry_after_max_s,
+        pause_s=settings.pause_s,
+        pause_max_s=settings.pause_max_s,
     )
     return DispatchRules(
         retry_schedule_s=settings.retry_schedule_s,

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,17 @@ class ApiClient:
         Raises CommandFailed with what the api said, or that it did not answer. Blocks.
         """
         raw = None if body is None else json.dumps(body).encode()
+        return self._call(method, path, raw, "application/json")
+
+    def send_lines(self, path: str, lines: Iterable[object]) -> Any:
+        """POSTs one JSON text a line; the rest as for `call`."""
+        raw = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        return self._call("POST", path, raw, "application/x-ndjson")
+
+    def _call(self, method: str, path: str, raw: bytes | None, media_type: str) -> Any:
         headers = {"authorization": f"Bearer {self.key}", "accept": "application/json"}
         if raw is not None:
-            headers["content-type"] = "application/json"
+            headers["content-type"] = media_type
         status, answer = self._exchange(method, path, raw, headers)
         if status >= 400:
             raise CommandFailed(_refusal(status, answer, method, path))
