@@ -67,6 +67,42 @@ FRAMES_SENT = Metric("moments_frames_sent_total", Kind.COUNTER, "Events written 
 SOCKET_BYTES_SENT = Metric("moments_socket_sent_bytes_total", Kind.COUNTER, "Bytes to sockets.")
 ACKS = Metric("moments_acks_total", Kind.COUNTER, "Acknowledgements taken from clients.")
 REPUSHES = Metric("moments_repushes_total", Kind.COUNTER, "Unacknowledged events pushed again.")
+SOCKET_USERS = Metric("moments_socket_users", Kind.GAUGE, "Users with a socket here.")
+SOCKETS_REFUSED = Metric(
+    "moments_sockets_refused_total", Kind.COUNTER, "Sockets turned away, by the limit reached."
+)
+SOCKETS_FALLEN_BEHIND = Metric(
+    "moments_sockets_fallen_behind_total", Kind.COUNTER, "Times a socket took no more."
+)
+HANDSHAKES_OPEN = Metric("moments_handshakes_open", Kind.GAUGE, "Connections not sockets yet.")
+HANDSHAKES_TIMED_OUT = Metric(
+    "moments_handshakes_timed_out_total", Kind.COUNTER, "Connections cut before their request."
+)
+CONNECTIONS_REFUSED = Metric(
+    "moments_connections_refused_total", Kind.COUNTER, "Connections cut unread: too many at once."
+)
+GATEWAY_REQUESTS = Metric(
+    "moments_gateway_requests_total", Kind.COUNTER, "Answers over HTTP by a gateway, by status."
+)
+INBOX_PAGES_READ = Metric(
+    "moments_inbox_pages_read_total", Kind.COUNTER, "Pages of inboxes read for sockets behind."
+)
+GAPS = Metric("moments_gaps_total", Kind.COUNTER, "Gaps told to clients: offsets trimmed away.")
+RESETS = Metric("moments_resets_total", Kind.COUNTER, "Clients whose offset meant nothing here.")
+REPEATS = Metric("moments_repeats_total", Kind.COUNTER, "Events pushed once more on request.")
+REPEATS_DROPPED = Metric(
+    "moments_repeats_dropped_total", Kind.COUNTER, "Requests to push once more beyond the limit."
+)
+GATEWAY_OVERFLOWS = Metric(
+    "moments_gateway_overflows_total",
+    Kind.COUNTER,
+    "Shards whose sockets went on from their inboxes because pushes may have been lost.",
+)
+GATEWAY_STORE_FAILURES = Metric(
+    "moments_gateway_store_failures_total",
+    Kind.COUNTER,
+    "Work of a gateway that the store did not answer, and that was tried again.",
+)
 
 # fan-out
 SLICES = Metric("moments_slices_total", Kind.COUNTER, "Slices fanned out.")

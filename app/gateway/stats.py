@@ -12,14 +12,18 @@ class Stats:
     users_here: int = 0  # now
     sockets_behind: int = 0  # now: take no more, fed from their inboxes when they do again
     handshakes_open: int = 0  # now
+    handshakes_timed_out: int = 0
     sockets_accepted: int = 0
     sockets_closed: Counter[int] = field(default_factory=Counter[int])  # by close code
+    sockets_refused: Counter[str] = field(default_factory=Counter[str])  # by the limit reached
     requests: Counter[int] = field(default_factory=Counter[int])  # answered over HTTP, by status
     connections_refused: int = 0  # cut before a request, because there were too many
     frames_sent: int = 0  # events
     bytes_sent: int = 0
     acks: int = 0
-    repushes: int = 0
+    repushes: int = 0  # what was not acknowledged in time
+    repeats: int = 0  # what somebody asked to be pushed once more
+    repeats_dropped: int = 0
     pages_read: int = 0
     gaps: int = 0
     resets: int = 0
