@@ -1,6 +1,7 @@
 """CPU time of the HTTP client for one request on a kept connection, plain and over TLS.
 
-    python scripts/bench/http_client.py [--requests 20000] [--rounds 5] [--in-flight 32] [--loop uvloop]
+    python scripts/bench/http_client.py [--requests 20000] [--rounds 5] [--in-flight 32]
+                                         [--loop uvloop]
 
 A receiver of its own answers on loopback, in another process; only the client's process is
 measured (user and system time). Each round sends the same number of requests over connections

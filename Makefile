@@ -1,0 +1,75 @@
+# One command for each job. Each of them first sets up what it needs, in .venv, and a second run
+# needs no network. Needs Python 3.11 or newer, with its venv module, and make.
+
+PYTHON ?=
+UV := uv==0.13.9
+
+PYTHONS := $(or $(PYTHON),python3.11 python3 python3.12 python3.13 python3.14)
+# Prints the first that is new enough and can make a .venv.
+FIND_PYTHON = for python in $(PYTHONS); do \
+		"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+			&& echo "$$python" && exit; \
+	done; echo 'No Python 3.11 or newer with its venv module (Debian: python3-venv) was found.' \
+		'Install one, or name it: make PYTHON=/path/of/python' >&2; exit 1
+
+BIN := .venv/bin
+READY := .venv/ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+# Without this it asks a registry for newer releases.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help setup demo test check lock clean
+
+help:
+	@echo 'make setup   installs everything into .venv, at the versions of requirements.lock'
+	@echo 'make demo    shows the service at work: 300 people, 20 posts, a table at the end'
+	@echo 'make test    make check, then every test, with their coverage'
+	@echo 'make check   lint, format, types and the direction of imports'
+	@echo 'make lock    renews requirements.lock and requirements-runtime.lock'
+	@echo 'make clean   removes .venv, caches and reports, and no data'
+	@echo 'PYTHON=...   chooses the Python that .venv is made with'
+
+setup: $(READY)
+
+# The file names the folder it was made in: scripts in a .venv that was moved do not start.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+.PHONY: $(READY)
+endif
+
+$(READY): requirements.lock pyproject.toml
+	@test ! -e $@ || test "$$(cat $@)" = "$(CURDIR)" || rm -rf .venv
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { python=$$($(FIND_PYTHON)) && \
+		echo "making .venv with $$python" && "$$python" -m venv --clear .venv; }
+	@echo 'installing what requirements.lock says'
+	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@echo '$(CURDIR)' > $@
+
+demo: $(READY)
+	@$(BIN)/moments demo
+
+test: check
+	$(BIN)/pytest --cov
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+# For every platform and every Python from 3.11 on; what was locked stays unless it has to change.
+# `make lock UPGRADE=1` takes the newest versions.
+lock:
+	@python=$$($(FIND_PYTHON)) && tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	"$$python" -m venv "$$tools" && \
+	"$$tools/bin/pip" --disable-pip-version-check --quiet install $(UV) && \
+	compile() { "$$tools/bin/uv" pip compile pyproject.toml --quiet --universal \
+		--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' "$$@"; } && \
+	compile --extra dev $(if $(UPGRADE),--upgrade) --output-file requirements.lock && \
+	compile --constraint requirements.lock --upgrade --output-file requirements-runtime.lock
+
+clean:
+	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf build dist reports *.egg-info
+	find app workers scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
