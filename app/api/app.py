@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import NoReturn
 
 from starlette.applications import Starlette
@@ -70,13 +71,18 @@ async def running(services: Services) -> AsyncGenerator[None]:
 
 
 def describe(calls: Iterable[Call]) -> Call:
-    """The call that answers with the description of all others, encoded once."""
-    answer = Answer(200, json_bytes(document(calls)))
+    """The call that answers with the description of all others."""
+    answer = Answer(200, _description(tuple(calls)))
 
     async def openapi(_: Ask[Nothing, Nothing]) -> Answer:
         return answer
 
     return Call("GET", DESCRIPTION_PATH, Access.PUBLIC, openapi, 200)
+
+
+@cache
+def _description(calls: tuple[Call, ...]) -> bytes:
+    return json_bytes(document(calls))
 
 
 def make_routes(calls: Iterable[Call], services: Services) -> list[BaseRoute]:

@@ -86,6 +86,15 @@ def make_services(store: Store, *, limits: Limits | None = None, **changes: obje
     return replace(services, **changes)
 
 
+def client_of(app: Starlette, bearer: str | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False),
+        base_url="http://api",
+        headers={} if bearer is None else {"authorization": f"Bearer {bearer}"},
+        event_hooks={"response": [check_answer]},
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """An API and clients of it: with an admin key, and made for other credentials."""
@@ -97,17 +106,8 @@ class Api:
 
     def client(self, credential: str | None) -> httpx.AsyncClient:
         """A client with a bearer credential, or one of `admin`, `publish`, `read`."""
-        headers = {}
-        if credential is not None:
-            bearer = self.secrets.get(credential, credential)
-            headers["authorization"] = f"Bearer {bearer}"
-        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
-        return httpx.AsyncClient(
-            transport=transport,
-            base_url="http://api",
-            headers=headers,
-            event_hooks={"response": [check_answer]},
-        )
+        bearer = None if credential is None else self.secrets.get(credential, credential)
+        return client_of(self.app, bearer)
 
     async def publish(self, author: str = "ann", **fields: object) -> dict[str, object]:
         answer = await self.admin.post(
@@ -122,9 +122,9 @@ async def serve(services: Services) -> AsyncIterator[Api]:
     secrets = {}
     for name, scopes in SCOPES.items():
         _, secrets[name] = await services.api_keys.create(name, scopes, now_ms())
-    api = Api(services, create_app(services), httpx.AsyncClient(), secrets)
-    async with api.client("admin") as admin:
-        yield replace(api, admin=admin)
+    app = create_app(services)
+    async with client_of(app, secrets["admin"]) as admin:
+        yield Api(services, app, admin, secrets)
 
 
 @pytest.fixture

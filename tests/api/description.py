@@ -1,6 +1,7 @@
 """Holds every answer against the API's own description."""
 
 import re
+from functools import cache
 from typing import Any
 
 import httpx
@@ -37,8 +38,13 @@ async def check_answer(answer: httpx.Response) -> None:
     type_ = answer.headers["content-type"].partition(";")[0]
     assert type_ in content, f"{answer.status_code} {type_} is not described"
     if type_.endswith("json") and answer.request.method != "HEAD":
-        schema = {**content[type_]["schema"], "components": DOCUMENT["components"]}
-        Draft202012Validator(schema).validate(answer.json())
+        validator(content[type_]["schema"]["$ref"]).validate(answer.json())
+
+
+@cache
+def validator(ref: str) -> Draft202012Validator:
+    """Checks values against a schema of the description."""
+    return Draft202012Validator({"$ref": ref, "components": DOCUMENT["components"]})
 
 
 def _operation(path: str, method: str) -> dict[str, Any] | None:

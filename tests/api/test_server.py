@@ -29,6 +29,10 @@ class Served:
     def bearer(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.api.secrets['admin']}"}
 
+    def client(self) -> httpx.AsyncClient:
+        # Without TLS there is nothing to verify; loading the authorities costs 40 ms.
+        return httpx.AsyncClient(base_url=self.base, headers=self.bearer, verify=False)
+
     async def raw(self, request: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
@@ -60,7 +64,7 @@ def _no_signals():
 
 
 async def test_a_post_goes_over_the_wire(served: Served):
-    async with httpx.AsyncClient(base_url=served.base, headers=served.bearer) as client:
+    async with served.client() as client:
         answer = await client.post("/v1/posts", json={"author": "ann", "data": {"x": "ü"}})
         assert answer.status_code == 202
         again = await client.get(f"/v1/posts/{answer.json()['id']}")
@@ -74,7 +78,7 @@ async def test_a_body_in_chunks_beyond_the_limit_is_413(served: Served):
             yield b"x" * 1_024
         yield b'"}}'
 
-    async with httpx.AsyncClient(base_url=served.base, headers=served.bearer) as client:
+    async with served.client() as client:
         answer = await client.post("/v1/posts", content=chunks())
         assert answer.status_code == 413
         assert (await client.get("/healthz")).status_code == 200
@@ -107,7 +111,7 @@ async def test_an_import_streams(served: Served):
         for n in range(2_000):
             yield json.dumps({"kind": "follow", "a": f"u{n}", "b": "ann"}).encode() + b"\n"
 
-    async with httpx.AsyncClient(base_url=served.base, headers=served.bearer) as client:
+    async with served.client() as client:
         answer = await client.post("/v1/graph:import", content=lines())
     assert answer.json()["created"] == 2_000
 
