@@ -21,6 +21,7 @@ from app.errors import BadToken, BadTokenKey
 LEEWAY_S: Final = 30  # clocks differ: a token holds this much longer than it says
 TOKEN_CHARS_MAX: Final = 4_096
 RSA_BITS_MIN: Final = 2_048
+EXPIRES_AT_MAX: Final = 253_402_300_799  # the last second of the year 9999
 
 PublicKey = Ed25519PublicKey | RSAPublicKey
 
@@ -62,6 +63,8 @@ class TokenVerifier:
             claims = jwt.decode(token, key, [str(algorithm)], options=options, leeway=LEEWAY_S)
         except jwt.PyJWTError as error:
             raise BadToken(_reason(error)) from None
+        except UnicodeEncodeError:
+            raise BadToken("holds something that is no character") from None
         return _claims(claims)
 
 
@@ -76,7 +79,10 @@ def _claims(claims: Mapping[str, Any]) -> Claims:
     user = claims["sub"]
     if not is_user_id(user):
         raise BadToken("`sub` is not a user id")
-    return Claims(user, int(claims["exp"]))
+    expires_at = int(claims["exp"])
+    if expires_at > EXPIRES_AT_MAX:  # Whoever reckons with it gets a number that a float can hold.
+        raise BadToken("`exp` is beyond the year 9999")
+    return Claims(user, expires_at)
 
 
 def _reason(error: jwt.PyJWTError) -> str:

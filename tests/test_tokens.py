@@ -26,6 +26,13 @@ def token(key=SECRET, algorithm="HS256", **claims):
     return jwt.encode({"sub": "bob", "exp": time.time() + 60, **claims}, key, algorithm=algorithm)
 
 
+def signed(payload: bytes, header: bytes = b'{"alg":"HS256"}') -> str:
+    """A token with a good signature whose parts no library would make."""
+    text = b".".join(jwt.utils.base64url_encode(part) for part in (header, payload))
+    digest = jwt.get_algorithm_by_name("HS256").sign(text, SECRET.encode())
+    return (text + b"." + jwt.utils.base64url_encode(digest)).decode()
+
+
 @pytest.fixture
 def verifier():
     return TokenVerifier(SECRET)
@@ -84,7 +91,23 @@ def test_clocks_may_differ_by_the_leeway_and_no_more(verifier):
         (lambda: token(SECRET + SECRET, "HS512"), "signed with none of HS256"),
         (lambda: jwt.encode({"sub": "bob"}, SECRET), "`exp` is missing"),
         (lambda: jwt.encode({"exp": time.time() + 60}, SECRET), "`sub` is missing"),
+        (lambda: "\ud800.a.b", "no character"),
         (lambda: token(exp="soon"), "exp"),
+        (lambda: token(exp=10**400), "beyond the year 9999"),
+        (lambda: token(exp=253_402_300_800), "beyond the year 9999"),
+        (lambda: token(exp=float("inf")), "exp"),
+        (lambda: token(exp=float("nan")), "exp"),
+        (lambda: token(exp=None), "`exp` is missing"),
+        (lambda: token(nbf=float("inf")), "nbf"),
+        (lambda: token(iat=float("-inf")), "iat"),
+        (lambda: token(sub=7), "subject must be a string"),
+        (lambda: token(sub="\ud800"), "not a user id"),
+        (lambda: signed(b"[" * 2_500), "recursion"),
+        (lambda: signed(b"[]"), "object"),
+        (lambda: signed(b'{"sub":"bob\xff"}'), "payload"),
+        (lambda: signed(b"{}", header=b'{"alg":"HS256","a":' + b"[" * 2_500), "header"),
+        (lambda: signed(b"{}", header=b'{"alg":["HS256"]}'), "signed with none of HS256"),
+        (lambda: signed(b"{}", header=b'{"alg":"HS256","crit":["x"],"x":1}'), "critical"),
         (lambda: token(sub="two words"), "not a user id"),
         (lambda: token(sub=""), "not a user id"),
         (lambda: token(nbf=time.time() + 90), "not yet valid"),

@@ -45,6 +45,14 @@ def post_id(at_ms: int, random: int, shard: int) -> str:
     return _base32(at_ms, 10) + _base32(random, 6) + _base32(shard, 2)
 
 
+def posted_at_ms(post_id: str) -> int:
+    """When the post with this id was accepted."""
+    at_ms = 0
+    for digit in post_id[:10]:
+        at_ms = at_ms << 5 | _VALUE[digit]
+    return at_ms
+
+
 def endpoint_id(random: int, shard: int) -> str:
     """An endpoint id from `ENDPOINT_RANDOM_BITS` random bits and its user's shard."""
     return _base32(random, 8) + _base32(shard, 2)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.ids import POST_RANDOM_BITS, is_post_id, post_id, shard_of_id
+from app.domain.ids import POST_RANDOM_BITS, is_post_id, post_id, posted_at_ms, shard_of_id
 from app.domain.post import Audience, Event, EventKind, Post
 from app.domain.shard import shard_of
 from app.errors import (
@@ -115,19 +115,15 @@ class Posts:
                 case b"new":
                     return Accepted(Post(id_, author, type_, 1, now_ms, now_ms, data), False)
                 case b"seen":
-                    return await self._replay(answer[1].decode(), answer[2].decode(), fingerprint)
+                    if answer[2].decode() != fingerprint:
+                        raise IdempotencyMismatch(
+                            "this Idempotency-Key came before with another request"
+                        )
+                    return _first_answer(answer[1].decode(), author, type_, data)
                 case b"full":
                     raise BacklogFull(f"{self._backlog_max} posts are waiting to be fanned out")
                 case _:
                     continue  # the id is taken: draw another
-
-    async def _replay(self, id_: str, fingerprint: str, asked: str) -> Accepted:
-        if fingerprint != asked:
-            raise IdempotencyMismatch("this Idempotency-Key came before with another request")
-        post = await self.get(id_)
-        if post is None:
-            raise PostNotFound(f"the post {id_} this Idempotency-Key made is no longer kept")
-        return Accepted(post, True)
 
     async def get(self, id_: str) -> Post | None:
         return (await self.get_many([id_])).get(id_)
@@ -171,14 +167,14 @@ class Posts:
             case b"full":
                 raise BacklogFull(f"{self._backlog_max} posts are waiting to be fanned out")
             case _:
-                _, version, author, type_, created_at = answer
+                _, version, author, type_, created_at, updated_at = answer
         return Post(
             id_,
             author.decode(),
             type_.decode(),
             int(version),
             int(created_at),
-            now_ms,
+            int(updated_at),
             data,
             kind is EventKind.DELETED,
         )
@@ -199,6 +195,12 @@ class Posts:
         # Until the first version is through, the slices done are those before the one in work.
         begun = int(first.split(b" ")[0]) + 1 if first and first != b"done" else 0
         return Progress(newest == b"done", int(slices) if slices else begun, int(version))
+
+
+def _first_answer(id_: str, author: str, type_: str, data: bytes) -> Accepted:
+    """The post as it was accepted, whatever became of it since: the request is the same."""
+    at_ms = posted_at_ms(id_)
+    return Accepted(Post(id_, author, type_, 1, at_ms, at_ms, data), True)
 
 
 def _fingerprint(type_: str, data: bytes, audience: bytes) -> str:

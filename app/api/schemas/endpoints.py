@@ -1,11 +1,11 @@
 """Endpoints in requests and answers."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from app.api.schemas.fields import Body, Out, Time, TimeText, UserId
-from app.domain.headers import check_headers
+from app.domain.headers import COUNT_MAX, check_headers
 from app.errors import HeadersRejected
 
 DEFAULT_TYPES = ["post.*"]
@@ -33,7 +33,16 @@ def _checked(headers: dict[str, str]) -> dict[str, str]:
         raise ValueError(str(error)) from None
 
 
-Headers = Annotated[dict[str, str], AfterValidator(_checked)]
+def _few(headers: Any) -> Any:
+    """Counts them before each is looked at."""
+    if isinstance(headers, dict) and len(cast(dict[str, Any], headers)) > COUNT_MAX:
+        raise ValueError(f"must be {COUNT_MAX} headers at most")
+    return headers
+
+
+Headers = Annotated[
+    dict[str, str], Field(max_length=COUNT_MAX), AfterValidator(_checked), BeforeValidator(_few)
+]
 
 
 class NewEndpoint(Body):

@@ -1,8 +1,9 @@
 """The kinds of fields that requests and answers are made of."""
 
 import re
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Annotated, Any, cast
 
 from pydantic import (
     AfterValidator,
@@ -13,9 +14,10 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 
-from app.api.problems import INVALID, FieldError, Problem
+from app.api.problems import ERRORS_MAX, INVALID, FieldError, Problem
 from app.domain.ids import USER_ID, is_endpoint_id
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
@@ -33,6 +35,19 @@ class Body(BaseModel):
     """A JSON body: no field beyond those named, and no type taken for another."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_surplus(cls, value: Any) -> Any:
+        """Of ten thousand unknown fields a few are enough to refuse them all."""
+        if not isinstance(value, dict):
+            return value
+        fields = cast(dict[str, Any], value)
+        if len(fields) <= len(cls.model_fields) + ERRORS_MAX:
+            return fields
+        named = (info.alias or name for name, info in cls.model_fields.items())
+        known = {name: fields[name] for name in named if name in fields}
+        return known | dict(islice(fields.items(), len(cls.model_fields) + ERRORS_MAX))
 
 
 class Query(BaseModel):
@@ -72,13 +87,14 @@ def parse_time(value: Any) -> int:
     if isinstance(value, str) and _TIME.fullmatch(value):
         try:
             at = datetime.fromisoformat(value.upper())
-            return int((at.astimezone(UTC) - _EPOCH).total_seconds() * 1000)
+            return (at.astimezone(UTC) - _EPOCH) // _MS
         except (ValueError, OverflowError):
             pass
     raise ValueError("must be an RFC 3339 time, e.g. 2026-01-31T12:00:00Z")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
 
 
 def _endpoint_id(value: str) -> str:

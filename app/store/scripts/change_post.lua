@@ -1,14 +1,16 @@
 -- Edits or deletes a post and puts that on the author's stream.
 -- KEYS  post, posts stream
 -- ARGV  kind ('u' or 'd'), id, data, versions_max, backlog_max, now_ms
--- Returns {'ok', version, author, type, created_at}, {'missing'}, {'deleted'}, {'versions'} or {'full'}.
-local post = redis.call('HMGET', KEYS[1], 'version', 'deleted', 'author', 'type', 'created_at')
+-- Returns {'ok', version, author, type, created_at, updated_at}, {'missing'}, {'deleted'},
+-- {'versions'} or {'full'}.
+local post = redis.call(
+  'HMGET', KEYS[1], 'version', 'deleted', 'author', 'type', 'created_at', 'updated_at')
 if not post[1] then
   return {'missing'}
 end
 if post[2] then
   if ARGV[1] == 'd' then -- deleting is idempotent
-    return {'ok', post[1], post[3], post[4], post[5]}
+    return {'ok', post[1], post[3], post[4], post[5], post[6]}
   end
   return {'deleted'}
 end
@@ -27,4 +29,4 @@ if ARGV[1] == 'd' then
   redis.call('HSET', KEYS[1], 'deleted', '1')
 end
 redis.call('XADD', KEYS[2], '*', 'e', ARGV[1] .. version .. '.' .. ARGV[2], 'a', post[3])
-return {'ok', version, post[3], post[4], post[5]}
+return {'ok', version, post[3], post[4], post[5], ARGV[6]}
