@@ -111,6 +111,11 @@ POSTS_FANNED_OUT = Metric("moments_posts_fanned_out_total", Kind.COUNTER, "Event
 FAN_OUT_TIME = Metric(
     "moments_fan_out_seconds", Kind.HISTOGRAM, "From a post's acceptance to its last slice."
 )
+EVENTS_HELD = Metric("moments_events_held", Kind.GAUGE, "Events being fanned out, in memory.")
+WEBHOOKS = Metric("moments_webhooks_total", Kind.COUNTER, "Webhook deliveries fanned out.")
+CANCELLED = Metric(
+    "moments_cancelled_total", Kind.COUNTER, "Deliveries that a deletion found still waiting."
+)
 
 # sender
 ATTEMPTS = Metric(
@@ -131,11 +136,91 @@ DEFERRED = Metric(
     "moments_deferred_total", Kind.COUNTER, "Deliveries put off by back-pressure, by reason."
 )
 BREAKERS_OPEN = Metric("moments_breakers_open", Kind.GAUGE, "Endpoints whose breaker is open.")
+DELIVERIES_WAITING = Metric(
+    "moments_deliveries_waiting", Kind.GAUGE, "Deliveries in the lanes, waiting for their turn."
+)
+DELIVERIES_SETTLED = Metric(
+    "moments_deliveries_settled_total", Kind.COUNTER, "What became of deliveries, by state."
+)
+DELIVERIES_EXPIRED = Metric(
+    "moments_deliveries_expired_total",
+    Kind.COUNTER,
+    "Entries whose delivery was over already, or is no longer kept.",
+)
+ATTEMPTS_SLOW = Metric(
+    "moments_attempts_slow", Kind.GAUGE, "Webhook requests under way to slow endpoints."
+)
+ENTRIES_READ = Metric(
+    "moments_entries_read_total", Kind.COUNTER, "Entries of the delivery streams read."
+)
+RETRIES_MOVED = Metric(
+    "moments_retries_moved_total", Kind.COUNTER, "Deliveries moved to the stream when due."
+)
+OUTCOMES = Metric(
+    "moments_outcomes_total",
+    Kind.COUNTER,
+    "Outcomes of deliveries: written, or refused as another worker's or too late.",
+)
+OUTCOME_BATCHES = Metric("moments_outcome_batches_total", Kind.COUNTER, "Batches of outcomes.")
+DROPPED = Metric(
+    "moments_dropped_total",
+    Kind.COUNTER,
+    "Deliveries that a full list of parked ones or of dead letters made room for.",
+)
+PINGS = Metric("moments_pings_total", Kind.COUNTER, "Pings of endpoints, by result.")
+ENDPOINT_NOTICES = Metric(
+    "moments_endpoint_notices_total", Kind.COUNTER, "Changes of endpoints' health, by kind."
+)
+CONNECTIONS_IDLE = Metric("moments_connections_idle", Kind.GAUGE, "Connections kept, unused now.")
+CONNECTIONS_REUSED = Metric(
+    "moments_connections_reused_total", Kind.COUNTER, "Requests on a connection used before."
+)
+CONNECTIONS_EVICTED = Metric(
+    "moments_connections_evicted_total", Kind.COUNTER, "Idle connections closed for another."
+)
+CONNECTIONS_INTRUDED = Metric(
+    "moments_connections_intruded_total", Kind.COUNTER, "Idle connections that brought something."
+)
+CONNECTION_WAITS = Metric(
+    "moments_connection_waits", Kind.GAUGE, "Webhook requests that wait for a connection."
+)
+ATTEMPTS_RESENT = Metric(
+    "moments_attempts_resent_total",
+    Kind.COUNTER,
+    "Requests sent once more because the kept connection had just been closed.",
+)
+ATTEMPTS_REFUSED = Metric(
+    "moments_attempts_refused_total",
+    Kind.COUNTER,
+    "Requests that found no connection and no room to wait for one.",
+)
+ANSWERS_CUT = Metric(
+    "moments_answers_cut_total", Kind.COUNTER, "Answers whose body was too long to be read."
+)
+
+# janitor
+NODES_REMOVED = Metric("moments_nodes_removed_total", Kind.COUNTER, "Dead gateways cleared away.")
+ROUTES_CLEANED = Metric(
+    "moments_routes_cleaned_total", Kind.COUNTER, "Routes that named a dead gateway."
+)
+DEAD_EXPIRED = Metric(
+    "moments_dead_letters_expired_total", Kind.COUNTER, "Dead letters whose retention is over."
+)
 
 # every worker
 LEASES_HELD = Metric("moments_leases_held", Kind.GAUGE, "Shards owned, by role.")
 LEASES_LOST = Metric(
     "moments_leases_lost_total", Kind.COUNTER, "Shards lost to another worker, by role."
+)
+LEASES_TAKEN = Metric("moments_leases_taken_total", Kind.COUNTER, "Shards taken, by role.")
+LEASES_RELEASED = Metric("moments_leases_released_total", Kind.COUNTER, "Shards let go, by role.")
+TAKEN_OVER = Metric(
+    "moments_taken_over_total",
+    Kind.COUNTER,
+    "Entries read again: in flight with the last owner, or in an answer that was lost; by role.",
+)
+STORE_WAITS = Metric(
+    "moments_store_waits_total", Kind.COUNTER, "Times a loop had to wait for the store, by loop."
 )
 
 # store, as seen from here

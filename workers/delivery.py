@@ -24,13 +24,15 @@ class Entry:
 class Item:
     """One delivery. `attempts` were made before, `base` of them before its schedule began.
 
-    `status` and `error` are of the last attempt; 0 and "" before the first.
+    `status` and `error` are of the last attempt; 0 and "" before the first. `due_ms` is when it was
+    due, 0 when it had no time of its own.
     """
 
     __slots__ = (
         "attempts",
         "base",
         "body",
+        "due_ms",
         "endpoint",
         "entry",
         "error",
@@ -68,6 +70,7 @@ class Item:
         self.body: WebhookBody | None = None
         self.target: Target | None = None
         self.started_ms = 0
+        self.due_ms = 0
 
     @property
     def id(self) -> str:

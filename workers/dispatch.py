@@ -31,6 +31,7 @@ from app.domain.breaker import (
 )
 from app.domain.delivery import State
 from app.domain.post import Event, EventKind, Post
+from app.metrics import Histogram
 from app.wire import WebhookBody, encode_attempt, webhook_body
 from workers.delivery import Item
 from workers.http.client import Client
@@ -56,11 +57,13 @@ class DispatchRules:
 class DispatchStats:
     """Counters of one worker. `states` counts what deliveries became, by state letter."""
 
-    attempts: int = 0
-    errors: Counter[str] = field(default_factory=Counter[str])
+    results: Counter[str] = field(default_factory=Counter[str])  # "ok" or the class of error
+    time: Histogram = field(default_factory=Histogram)
+    lateness: Histogram = field(default_factory=Histogram)  # of retries: from due to sent
+    deferred: Counter[str] = field(default_factory=Counter[str])  # by what kept them
     states: Counter[str] = field(default_factory=Counter[str])
     notices: Counter[str] = field(default_factory=Counter[str])
-    pings: int = 0
+    pings: Counter[str] = field(default_factory=Counter[str])
 
 
 class Dispatch:
@@ -101,13 +104,13 @@ class Dispatch:
         if permit is Permit.PARK:
             self._park(item)
         elif permit is Permit.WAIT:
-            self._defer(item, max(target.health.paused_until_ms, at_ms))
+            self._defer(item, max(target.health.paused_until_ms, at_ms), "paused")
         else:
             answer = self._lanes.offer(item, target.id, target.host, monotonic(), target.rate_per_s)
             if answer is Offer.START:
                 self._start_all((item,))
             elif answer is Offer.OVERFLOW:
-                self._defer(item, at_ms)
+                self._defer(item, at_ms, "no_room")
             else:
                 self._arm()
         if self._lanes.has_overflowed:
@@ -126,6 +129,9 @@ class Dispatch:
         for endpoint in endpoints:
             for item in self._lanes.drop(endpoint, monotonic()):
                 item.owner.forget(item)
+
+    def count_ping(self, outcome: Outcome) -> None:
+        self._stats.pings[outcome.error or "ok"] += 1
 
     def waiting(self) -> list[str]:
         return self._lanes.waiting()
@@ -162,7 +168,7 @@ class Dispatch:
                 if permit is Permit.PARK:
                     self._park(item)
                 else:
-                    self._defer(item, health.paused_until_ms)
+                    self._defer(item, health.paused_until_ms, "paused")
                 return
             target.health = on_probe(health, at_ms, self._rules.policy)
             item.owner.note_health(target, changed_fields(health, target.health))
@@ -177,7 +183,8 @@ class Dispatch:
         url, head, payload = target.request(
             item.event.kind, item.id.encode(), item.attempts + 1, payload, at_ms
         )
-        self._stats.attempts += 1
+        if 0 < item.due_ms <= at_ms:
+            self._stats.lateness.observe((at_ms - item.due_ms) / 1000)
         self._client.send(url, head, payload, partial(self._done, item))
 
     def _release(self, item: Item, took_s: float) -> None:
@@ -187,8 +194,9 @@ class Dispatch:
         self._arm()
 
     def _done(self, item: Item, outcome: Outcome) -> None:
-        at_ms = now_ms()
-        self._judge(item, outcome, at_ms)
+        self._stats.results[outcome.error or "ok"] += 1
+        self._stats.time.observe(outcome.duration_ms / 1000)
+        self._judge(item, outcome, now_ms())
         self._release(item, outcome.duration_ms / 1000)
 
     def _judge(self, item: Item, outcome: Outcome, at_ms: int) -> None:
@@ -203,7 +211,6 @@ class Dispatch:
                 item, State.DELIVERED, item.attempts + 1, status=outcome.status, log_entry=entry
             )
         else:
-            self._stats.errors[outcome.error or ""] += 1
             self._judge_failure(item, outcome, at_ms, entry)
             _log_attempt(item, outcome)
         if target.health is not before:
@@ -239,6 +246,7 @@ class Dispatch:
     # What is not sent now
 
     def _park(self, item: Item) -> None:
+        self._stats.deferred["parked"] += 1
         state = State.PARKED_RETRYING if item.attempts else State.PARKED_PENDING
         self._record(item, state, item.attempts, status=item.status, error=item.error or "parked")
         target = item.target
@@ -246,8 +254,9 @@ class Dispatch:
         if target.health.open_until_ms is not None:
             item.owner.look_after(target.id, target.health.open_until_ms)
 
-    def _defer(self, item: Item, from_ms: int) -> None:
+    def _defer(self, item: Item, from_ms: int, reason: str) -> None:
         """Back on the schedule, without an attempt spent."""
+        self._stats.deferred[reason] += 1
         wait_ms = self._rules.defer_s * 1000 * random.uniform(1.0, 1.5)
         state = State.RETRYING if item.attempts else State.PENDING
         self._record(
@@ -262,7 +271,7 @@ class Dispatch:
     def _put_back(self, items: Iterable[Item]) -> None:
         at_ms = now_ms()
         for item in items:
-            self._defer(item, at_ms)
+            self._defer(item, at_ms, "no_room")
 
     def _record(
         self,
@@ -297,7 +306,7 @@ class Dispatch:
                     self._park(item)
             case Notice.PAUSED:
                 for item in self._lanes.drop(endpoint, monotonic()):
-                    self._defer(item, health.paused_until_ms)
+                    self._defer(item, health.paused_until_ms, "paused")
             case Notice.CLOSED | Notice.ENABLED:
                 owner.look_after(endpoint, now_ms())
 

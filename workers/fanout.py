@@ -19,6 +19,7 @@ from app.domain.ids import shard_of_id
 from app.domain.post import Audience, Event, EventKind
 from app.domain.shard import shard_of
 from app.errors import DecodeError, LeaseLost, StoreError
+from app.metrics import Histogram
 from app.store import canary, keys
 from app.store.client import Call, Store
 from app.wire import (
@@ -30,6 +31,7 @@ from app.wire import (
     encode_users,
     stream_fields,
 )
+from workers.pulse import Pulse
 from workers.watcher import StreamWatcher, Watched
 
 log = logging.getLogger(__name__)
@@ -63,7 +65,8 @@ class FanoutStats:
     cancelled: int = 0
     failures: int = 0
     takeovers: int = 0
-    lag_ms: float = 0.0  # of the newest finished event: from accepted to fanned out
+    held: int = 0  # events in memory now
+    time: Histogram = field(default_factory=Histogram)  # from accepted to fanned out
 
 
 @dataclass(slots=True)
@@ -119,6 +122,7 @@ class FanoutShard:
         self._held: set[bytes] = set()
         self._stopping = False
         self._wake = asyncio.Event()
+        self.pulse = Pulse()
 
     def stop(self) -> None:
         """Lets the round under way finish, then `run` returns."""
@@ -136,6 +140,7 @@ class FanoutShard:
         resume: bytes | None = b"0"
         try:
             while not self._stopping:
+                self.pulse.begin()
                 try:
                     self._wake.clear()
                     if resume is not None:
@@ -149,6 +154,8 @@ class FanoutShard:
                     resume = b"0"
                     await self._wait_out(error, failures)
         finally:
+            self.pulse.rest()
+            self._stats.held -= len(self._held)
             self._watcher.forget(self._shard, watched)
 
     async def _step(self, watched: Watched) -> None:
@@ -158,6 +165,7 @@ class FanoutShard:
             await self._round()
         elif not more:
             watched.waiting = True
+            self.pulse.rest()
             await self._wake.wait()
             watched.waiting = False
 
@@ -230,6 +238,7 @@ class FanoutShard:
             self._ring.append(work.author)
         queue.append(work)
         self._held.add(work.entry)
+        self._stats.held += 1
 
     async def _finish_bare(self, entry: bytes) -> None:
         await self._store.run_many(
@@ -432,12 +441,14 @@ class FanoutShard:
             queue = self._queues[turn.work.author]
             queue.popleft()
             self._held.discard(turn.work.entry)
+            self._stats.held -= 1
             self._stats.events += 1
             self._log(turn)
 
     def _log(self, turn: _Turn) -> None:
         accepted_ms = int(turn.work.entry.partition(b"-")[0])
-        self._stats.lag_ms = now_ms() - accepted_ms
+        lag_ms = max(now_ms() - accepted_ms, 0)
+        self._stats.time.observe(lag_ms / 1000)
         log.info(
             "fanned out",
             extra={
@@ -446,6 +457,6 @@ class FanoutShard:
                 "kind": turn.work.event.kind.word,
                 "slices": max(turn.slice, turn.work.finished) + 1,
                 "shard": shard_of_id(turn.work.event.post),
-                "lag_ms": self._stats.lag_ms,
+                "lag_ms": lag_ms,
             },
         )

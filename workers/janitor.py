@@ -11,6 +11,7 @@ from app.clock import now_ms
 from app.errors import StoreError
 from app.store import keys
 from app.store.client import Call, Store
+from workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class JanitorStats:
     nodes_removed: int = 0
     routes_cleaned: int = 0
     dead_expired: int = 0
+    failures: int = 0
 
 
 class JanitorShard:
@@ -43,6 +45,7 @@ class JanitorShard:
         self._stats = stats
         self._period_s = period_s
         self._stopping = asyncio.Event()
+        self.pulse = Pulse()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -54,12 +57,15 @@ class JanitorShard:
     async def run(self) -> None:
         while not self._stopping.is_set():
             try:
+                self.pulse.begin()
                 await self.tidy(now_ms())
             except StoreError as error:
+                self._stats.failures += 1
                 log.warning(
                     "janitor waits for the store",
                     extra={"shard": self._shard, "error": str(error)},
                 )
+            self.pulse.rest()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._period_s):
                     await self._stopping.wait()

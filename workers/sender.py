@@ -32,6 +32,7 @@ from app.wire import (
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch, kind_of
 from workers.outcomes import OutcomeLimits, OutcomeStats, OutcomeWriter, Written
+from workers.pulse import Pulse
 from workers.target import Target
 from workers.targets import Targets
 from workers.upkeep import Upkeep
@@ -55,7 +56,6 @@ class SenderStats:
     expired: int = 0
     takeovers: int = 0
     failures: int = 0
-    lateness_ms: float = 0.0  # of the retry moved last
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ class SenderShard:
         self._lease = keys.lease(shard, keys.SENDER)
         self._streams = {False: keys.deliveries(shard), True: keys.redeliveries(shard)}
         self._wake = asyncio.Event()
+        self.pulse = Pulse()
         self._firsts: dict[bytes, Entry] = {}
         self._again: dict[bytes, Entry] = {}
         self._in_hand = 0
@@ -145,6 +146,7 @@ class SenderShard:
 
     async def _finish(self, writing: "asyncio.Task[None]") -> None:
         """What waits is left to the next owner; what is under way is seen through."""
+        self.pulse.rest()
         waiting = self._dispatch.waiting()
         self._dispatch.take_back(id_ for id_ in waiting if shard_of_id(id_) == self._shard)
         await self._idle.wait()
@@ -161,6 +163,7 @@ class SenderShard:
             if writing.done():
                 writing.result()  # it ends only when told to: raise what has ended it
             self._wake.clear()
+            self.pulse.begin()
             try:
                 if begin:
                     await self._upkeep.skip_changes(changes)
@@ -195,6 +198,7 @@ class SenderShard:
             (due for due in (self._next_due_ms, self._upkeep.next_due_ms) if due is not None),
             default=None,
         )
+        self.pulse.rest()
         streams = (*watched.values(), changes)
         for stream in streams:
             stream.waiting = True
@@ -225,7 +229,6 @@ class SenderShard:
     async def _move_due(self) -> None:
         """Moves retries that are due to the stream, which then wakes us to read them."""
         while self._next_due_ms is not None and self._next_due_ms <= now_ms():
-            asked_ms = self._next_due_ms
             answer = await self._store.call(
                 "move_due",
                 [self._lease, keys.retries(self._shard), self._streams[True]],
@@ -239,8 +242,6 @@ class SenderShard:
                 self._hold_back()
                 return
             self._stats.moved += moved
-            if asked_ms:
-                self._stats.lateness_ms = now_ms() - asked_ms
 
     def _hold_back(self) -> None:
         """The redelivery stream is full: look again shortly."""
@@ -391,6 +392,7 @@ class SenderShard:
             item = Item(self, Entry(id_, True, 0), event, delivery.slice, delivery.endpoint, *place)
             item.attempts, item.base = record.attempts, record.base
             item.status, item.error = record.status, record.error
+            item.due_ms = record.due_ms
             items.append(item)
         blocked = await self._blocked(items, posts)
         # From here on nothing waits: what is held is offered.

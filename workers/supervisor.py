@@ -35,7 +35,7 @@ from workers.sender import SenderLimits, SenderShard, SenderStats
 from workers.targets import Targets
 from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats
 from workers.upkeep import Upkeep
-from workers.watcher import StreamWatcher
+from workers.watcher import StreamWatcher, WatcherStats
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,11 @@ class WorkerStats:
     outcomes: OutcomeStats = field(default_factory=OutcomeStats)
     janitor: JanitorStats = field(default_factory=JanitorStats)
     tenure: TenureStats = field(default_factory=TenureStats)
+    watcher: WatcherStats = field(default_factory=WatcherStats)
+    # Of a worker that sends, once it runs.
     http: HttpStats | None = None
+    lanes: Lanes[Item] | None = None
+    targets: Targets | None = None
 
 
 class Worker:
@@ -80,13 +84,18 @@ class Worker:
         self.stats = stats or WorkerStats()
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._leases = Leases(store, self.id, life_s=settings.lease_s)
-        self._watcher = StreamWatcher(store)
+        self._watcher = StreamWatcher(store, self.stats.watcher)
+        self._keeper: TenureKeeper | None = None
+
+    def unready(self) -> str | None:
+        """Why this worker may not be moving what it should; None when it is."""
+        return "starting" if self._keeper is None else self._keeper.unready()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then drains and gives its leases back."""
         async with self._sending() as sending, asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._watcher.run(), name="watcher")
-            keeper = TenureKeeper(
+            keeper = self._keeper = TenureKeeper(
                 self._leases, self._makers(sending), self._shards, self.stats.tenure
             )
             log.info("worker started", extra={"worker": self.id, "roles": sorted(self._roles)})
@@ -168,7 +177,7 @@ class _Sending:
         self._client = Client(guard, limits=limits, tls=client_context(settings.ca_file))
         self._guard = guard
         stats.http = self._client.stats
-        lanes: Lanes[Item] = Lanes(
+        lanes = stats.lanes = Lanes[Item](
             LaneLimits(
                 endpoint_in_flight_max=settings.endpoint_in_flight_max,
                 endpoint_queue_max=settings.endpoint_queue_max,
@@ -187,7 +196,7 @@ class _Sending:
             endpoints_max=settings.endpoints_max,
             changes_max=settings.changes_max,
         )
-        self._targets = Targets(endpoints, allow_ports=settings.allow_ports)
+        self._targets = stats.targets = Targets(endpoints, allow_ports=settings.allow_ports)
         self._ledger = Ledger(store, shards, posts, changes_max=settings.changes_max)
 
     def shard(self, slot: Slot, watcher: StreamWatcher, token: bytes) -> Job:

@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 
 from app.clock import now_ms
+from app.domain.breaker import EndpointState
 from app.errors import BadSecret, SealedByAnotherKey, UrlRejected
 from app.store.endpoints import Endpoint, Endpoints
 from workers.target import Target
@@ -26,6 +27,12 @@ class Targets:
 
     def get(self, endpoint_id: str) -> Target | None:
         return self._kept.get(endpoint_id)
+
+    @property
+    def open(self) -> int:
+        """How many of those known have an open breaker; looks at all of them."""
+        known = self._kept.values()
+        return sum(1 for t in known if t is not None and t.health.state is EndpointState.OPEN)
 
     async def load(self, ids: Collection[str]) -> None:
         """Makes sure that these are known."""

@@ -5,19 +5,26 @@ import contextlib
 import logging
 import math
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Protocol
 
 from app.clock import now_ms
 from app.errors import LeaseLost, StoreError
 from app.store.leases import Leases, Slot
+from workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
+
+STUCK_S = 30.0  # one step of a loop; the store answers or fails in far less
 
 
 class Job(Protocol):
     """The work on one shard in one role, for as long as the lease is ours."""
+
+    pulse: Pulse
 
     async def run(self) -> None:
         """Works until told to stop. Raises `LeaseLost` when the store says so."""
@@ -37,10 +44,13 @@ JobMaker = Callable[[Slot], Job]
 
 @dataclass(slots=True)
 class TenureStats:
-    acquired: int = 0
-    released: int = 0
-    lost: int = 0
+    """By role, but for `failures`."""
+
+    taken: Counter[str] = field(default_factory=Counter[str])
+    released: Counter[str] = field(default_factory=Counter[str])
+    lost: Counter[str] = field(default_factory=Counter[str])
     owned: dict[str, int] = field(default_factory=dict[str, int])
+    failures: int = 0
 
 
 @dataclass(slots=True)
@@ -62,9 +72,22 @@ class TenureKeeper:
         self._stats = stats
         self._tenures: dict[Slot, _Tenure] = {}
         self._letting_go: dict[Slot, _Tenure] = {}
+        self._answered_s: float | None = None
 
     def owns(self, slot: Slot) -> bool:
         return slot in self._tenures
+
+    def unready(self) -> str | None:
+        """Why this worker may not be moving what it should; None when it is."""
+        if self._answered_s is None:
+            return "the store has not answered for the leases yet"
+        silent_s = monotonic() - self._answered_s
+        if silent_s > self._leases.life_s:
+            return f"the store has not answered for the leases for {silent_s:.0f} s"
+        for slot, tenure in self._tenures.items():
+            if tenure.job.pulse.busy_s > STUCK_S:
+                return f"{slot.role} of shard {slot.shard} has not moved for {STUCK_S:.0f} s"
+        return None
 
     async def run(self, stop: asyncio.Event, drain_timeout_s: float) -> None:
         """Until `stop`; then all jobs finish what is under way and the leases are given back."""
@@ -74,7 +97,9 @@ class TenureKeeper:
                 began = asyncio.get_running_loop().time()
                 try:
                     await self._turn(tasks, began)
+                    self._answered_s = monotonic()
                 except StoreError as error:
+                    self._stats.failures += 1
                     log.warning("leases wait for the store", extra={"error": str(error)})
                 self._abandon_overdue()
                 left_s = began + period_s * random.uniform(0.9, 1.0)
@@ -125,7 +150,7 @@ class TenureKeeper:
                 job = self._makers[role](slot)
                 task = tasks.create_task(self._work(slot, job), name=f"{role}-{slot.shard}")
                 self._tenures[slot] = _Tenure(job, task, began + self._leases.life_s)
-                self._stats.acquired += 1
+                self._stats.taken[role] += 1
                 wanted -= 1
 
     async def _work(self, slot: Slot, job: Job) -> None:
@@ -144,14 +169,14 @@ class TenureKeeper:
     async def _give_back(self, slot: Slot, tenure: _Tenure) -> None:
         await asyncio.wait([tenure.task])
         if self._letting_go.pop(slot, None) is not None:
-            self._stats.released += 1
+            self._stats.released[slot.role] += 1
             with contextlib.suppress(StoreError):  # it runs out by itself
                 await self._leases.release([slot])
 
     def _lose(self, slot: Slot) -> None:
         tenure = self._tenures.pop(slot, None) or self._letting_go.pop(slot, None)
         if tenure is not None:
-            self._stats.lost += 1
+            self._stats.lost[slot.role] += 1
             log.warning("lease lost", extra={"role": slot.role, "shard": slot.shard})
             tenure.job.abandon()
 

@@ -139,6 +139,7 @@ class Upkeep:
             outcome: Outcome = await self._client.request(url, head, body)
         except ClientClosed:
             return
+        self._dispatch.count_ping(outcome)
         entry = encode_attempt(id_, 1, at_ms, outcome)
         key = keys.reply(self._shard, request)
         try:

@@ -8,6 +8,7 @@ there is something to take.
 import asyncio
 import logging
 import random
+from dataclasses import dataclass
 
 from app.errors import StoreError
 from app.store.client import Entry, Store
@@ -18,6 +19,11 @@ BLOCK_MS = 5_000
 # While all that is woken is busy, a look now and then is enough: they read on by themselves.
 BUSY_PAUSE_S = 0.003
 BACKOFF_MAX_S = 2.0
+
+
+@dataclass(slots=True)
+class WatcherStats:
+    failures: int = 0
 
 
 class Watched:
@@ -39,8 +45,9 @@ class Watched:
 class StreamWatcher:
     """The blocking reads of one worker: one for each group of shards the store can read at once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, stats: WatcherStats) -> None:
         self._store = store
+        self._stats = stats
         self._streams: dict[int, dict[bytes, Watched]] = {}
         self._changed = asyncio.Event()
 
@@ -80,6 +87,7 @@ class StreamWatcher:
                 replies = await self._store.read_streams(last, count=1, block_ms=BLOCK_MS)
             except StoreError as error:
                 failures += 1
+                self._stats.failures += 1
                 log.warning("store unavailable", extra={"reader": "watcher", "error": str(error)})
                 await asyncio.sleep(random.uniform(0.5, 1) * min(BACKOFF_MAX_S, 0.1 * 2**failures))
                 continue
