@@ -1,6 +1,7 @@
 """What a store was made for: schema, number of shards, epoch; written once, at its first use."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.domain.shard import SHARDS_DEFAULT
@@ -28,6 +29,16 @@ async def open_schema(store: Store, shards: int | None) -> Meta:
     """
     wanted = SHARDS_DEFAULT if shards is None else shards
     row = await store.call("open_store", [keys.META], [SCHEMA, wanted, secrets.token_hex(6)])
+    return _checked(row, shards)
+
+
+async def read_schema(store: Store, shards: int | None) -> Meta | None:
+    """The same without making anything: None when the store has not been used yet."""
+    row = await store.execute("HMGET", keys.META, "schema", "shards", "epoch")
+    return None if row[0] is None else _checked(row, shards)
+
+
+def _checked(row: Sequence[bytes], shards: int | None) -> Meta:
     meta = Meta(int(row[0]), int(row[1]), row[2].decode())
     if meta.schema > SCHEMA:
         raise SchemaTooNew(
