@@ -45,13 +45,15 @@ class OutcomeStats:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one batch has settled: deliveries, entries of both streams, and what is due next."""
+    """What one batch has settled: deliveries, entries of both streams, and what is due next:
+    a retry, and an endpoint to look after."""
 
     deliveries: int
     done: list[bytes]
     redone: list[bytes]
     endpoints: list[str]  # whose health is written now, and nothing newer is known
     next_due_ms: int | None
+    next_probe_ms: int | None
 
 
 class _Batch:
@@ -209,7 +211,9 @@ class OutcomeWriter:
         self._stats.dropped += dropped
         due_ms = int(float(next_due)) if next_due else None
         settled = [endpoint for endpoint in batch.health if endpoint not in self._batch.health]
-        self._on_written(Written(batch.size, batch.done, batch.redone, settled, due_ms))
+        probes = (probe_ms for _, probe_ms in batch.health.values() if probe_ms > 0)
+        probe_ms = min(probes, default=None)
+        self._on_written(Written(batch.size, batch.done, batch.redone, settled, due_ms, probe_ms))
 
     async def _send(self, packed: bytes, batch_id: bytes) -> tuple[int, int, int, bytes]:
         limits, at_ms = self._limits, now_ms()

@@ -256,9 +256,7 @@ class SenderShard:
 
     def look_after(self, endpoint: str, at_ms: int) -> None:
         """An endpoint wants looking after at a time: a probe, or the next part of a drain."""
-        self.writer.set_health(endpoint, {}, at_ms)
-        self._upkeep.expect(at_ms)
-        self._wake.set()
+        self.writer.set_health(endpoint, {}, at_ms)  # once it is written, that is looked for
 
     # Reading
 
@@ -530,6 +528,8 @@ class SenderShard:
         self._wake.set()
         if written.next_due_ms is not None:
             self.expect(written.next_due_ms)
+        if written.next_probe_ms is not None:
+            self._upkeep.expect(written.next_probe_ms)
 
 
 def _find(raw: bytes, endpoint: str) -> tuple[str, int] | None:

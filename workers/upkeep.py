@@ -30,6 +30,7 @@ READ_MAX = 500
 DUE_MAX = 50
 PINGS_MAX = 100  # at once; more are left unanswered, and the api says so
 REPLY_TTL_S = 60
+PROBE_AGAIN_MS = 1_000  # if the probe that was set free was not sent: it was cancelled, say
 
 
 class Upkeep:
@@ -161,48 +162,43 @@ class Upkeep:
             return
         key = keys.probes(self._shard)
         due = await self._store.execute(
-            "ZRANGE", key, "-inf", now_ms(), "BYSCORE", "LIMIT", 0, DUE_MAX
+            *("ZRANGE", key, "-inf", now_ms(), "BYSCORE"),
+            *("LIMIT", 0, DUE_MAX, "WITHSCORES"),
         )
-        for raw in due:
-            await self._look_after(raw.decode())
+        for raw, time in pairs(due):
+            next_ms = await self._look_after(raw.decode())
+            then = "" if next_ms is None else next_ms
+            await self._store.call("move_probe", [key], [raw, time, then])
         first = await self._store.execute("ZRANGE", key, 0, 0, "WITHSCORES")
         self.next_due_ms = int(pairs(first)[0][1]) if first else None
 
-    async def _look_after(self, endpoint: str) -> None:
-        key = keys.probes(self._shard)
+    async def _look_after(self, endpoint: str) -> int | None:
+        """Does what is due for an endpoint, and returns when to look after it again, if ever."""
         await self._targets.load([endpoint])
         target = self._targets.get(endpoint)
-        if target is None:
-            await self._suppress_parked(endpoint)
-            return
         at_ms = now_ms()
-        active = target.health.state is EndpointState.ACTIVE
-        parked = keys.parked(self._shard, endpoint)
-        wanted = self._drain_max if active else 1
-        raw = await self._store.execute("ZRANGE", parked, 0, wanted - 1)
-        ids = [id_.decode() for id_ in raw]
-        if not ids:
-            await self._store.execute("ZREM", key, endpoint)
-        elif active:
-            gap_ms = self._drain_gap_ms
-            moved = await self._ledger.reschedule(ids, at_ms, start_ms=at_ms, gap_ms=gap_ms)
-            await self._store.execute("ZADD", key, at_ms + round(gap_ms * moved), endpoint)
-        elif target.health.open_until_ms is None:  # gone for good: only a call brings it back
-            await self._store.execute("ZREM", key, endpoint)
-        elif target.health.open_until_ms > at_ms:
-            await self._store.execute("ZADD", key, target.health.open_until_ms, endpoint)
-        else:
-            await self._ledger.reschedule(ids, at_ms)
-            await self._store.execute("ZADD", key, at_ms + 1_000, endpoint)
+        if target is None:
+            # A deleted endpoint's parked work goes back to the stream, where it is suppressed.
+            moved = await self._set_free(endpoint, self._drain_max)
+            return at_ms if moved else None
+        health = target.health
+        if health.state is EndpointState.ACTIVE:
+            moved = await self._set_free(endpoint, self._drain_max, gap_ms=self._drain_gap_ms)
+            return at_ms + round(self._drain_gap_ms * moved) if moved else None
+        if health.open_until_ms is None or health.open_until_ms > at_ms:
+            return health.open_until_ms  # None after a 410: only a call brings it back
+        moved = await self._set_free(endpoint, 1)
+        return at_ms + PROBE_AGAIN_MS if moved else None
 
-    async def _suppress_parked(self, endpoint: str) -> None:
-        """A deleted endpoint's parked work goes back to the stream, where it is suppressed."""
+    async def _set_free(self, endpoint: str, count: int, *, gap_ms: float = 0.0) -> int:
+        """Puts up to `count` of what is parked back on its way; returns how many there were."""
         parked = keys.parked(self._shard, endpoint)
-        ids = await self._store.execute("ZRANGE", parked, 0, self._drain_max - 1)
-        if ids:
-            await self._ledger.reschedule([id_.decode() for id_ in ids], now_ms())
-        else:
-            await self._store.execute("ZREM", keys.probes(self._shard), endpoint)
+        raw = await self._store.execute("ZRANGE", parked, 0, count - 1)
+        if raw:
+            at_ms = now_ms()
+            ids = [id_.decode() for id_ in raw]
+            await self._ledger.reschedule(ids, at_ms, start_ms=at_ms, gap_ms=gap_ms)
+        return len(raw)
 
 
 def _state(target: Target | None) -> EndpointState:
