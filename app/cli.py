@@ -142,6 +142,16 @@ def tail(
 
 
 @cli.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Other people, friends and drops.")] = 1,
+) -> None:
+    """Shows the service at work on this machine, and checks that all comes as it should."""
+    from app.demo.run import demo
+
+    asyncio.run(demo(seed))
+
+
+@cli.command()
 def doctor(data: Data = DATA, as_json: Json = False) -> None:
     """Checks settings and store, and says what to change."""
     from app.commands.doctor import doctor

@@ -286,10 +286,14 @@ class Receiver:
     """A server on loopback that follows a script; use it as an async context manager."""
 
     def __init__(
-        self, *script: Behaviour, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+        self,
+        *script: Behaviour,
+        default: Behaviour | None = None,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.script = deque(script)
-        self.default = status()
+        self.default = default or status()
         self.requests: list[Request] = []
         self.connections = 0
         self.port = 0

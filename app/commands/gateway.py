@@ -35,13 +35,13 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
         async with opened_store(settings, stop) as opened:
             if opened is None:
                 return
-            gateway = _make_gateway(settings, opened)
+            gateway = make_gateway(settings, opened)
             await gateway.start_on(listener)
             settle_memory()
             await gateway.run(stop)
 
 
-def _make_gateway(settings: Settings, opened: Opened) -> Gateway:
+def make_gateway(settings: Settings, opened: Opened) -> Gateway:
     store, shards = opened.store, opened.meta.shards
     node = Node(store, shards, f"gateway-{secrets.token_hex(6)}")
     metrics = process_metrics("gateway")

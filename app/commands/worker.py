@@ -1,0 +1,50 @@
+"""`moments worker`: a worker with its store, and what it tells of itself."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from app.commands.api import make_sealer
+from app.commands.environment import variable
+from app.commands.opening import opened_store
+from app.commands.probe import listen_on
+from app.commands.process import Work, process_metrics, settle_memory
+from app.settings import Settings
+from workers.metrics import register
+from workers.ops import serve_ops
+from workers.supervisor import ROLES, Worker
+
+log = logging.getLogger(__name__)
+
+
+def worker_of(roles: Collection[str] | None) -> Work:
+    """The work of a process that takes these roles only; all of them for None or none."""
+    chosen = frozenset(str(role) for role in roles) if roles else ROLES
+
+    async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+        sealer = make_sealer(settings)
+        async with opened_store(settings, stop) as opened:
+            if opened is None:
+                return
+            worker = Worker(settings, opened.store, opened.meta.shards, sealer, roles=chosen)
+            settle_memory()
+            if settings.ops_port:
+                await _run_with_ops(settings, worker, stop)
+            else:
+                await worker.run(stop)
+
+    return run_worker
+
+
+async def _run_with_ops(settings: Settings, worker: Worker, stop: asyncio.Event) -> None:
+    """Health and metrics are there until the last work is done: that is when they are asked for."""
+    metrics = process_metrics("worker")
+    register(metrics, worker.stats)
+    ended = asyncio.Event()
+    with listen_on(settings.host, settings.ops_port, variable("ops_port")) as listener:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(serve_ops(listener, metrics, worker.unready, ended), name="ops")
+            try:
+                await worker.run(stop)
+            finally:
+                ended.set()
