@@ -8,6 +8,7 @@ Besides these, RFC 6455 has its own codes for what breaks the protocol of websoc
 """
 
 from enum import IntEnum
+from typing import Final
 
 
 class CloseCode(IntEnum):
@@ -21,7 +22,6 @@ class CloseCode(IntEnum):
         member.reason = reason
         return member
 
-    INTERNAL = 4000, "internal error"
     GOING_AWAY = 4001, "going away"
     TOKEN_EXPIRED = 4002, "token expired"
     NO_PONG = 4003, "no answer to a ping"
@@ -35,3 +35,16 @@ class CloseCode(IntEnum):
     @property
     def may_reconnect(self) -> bool:
         return self < 4500
+
+
+GONE: Final = 1006  # RFC 6455, 7.4.1: the connection ended without a close frame
+BROKEN: Final = frozenset({1002, 1007, 1009})  # the client broke the protocol of websockets
+STANDARD: Final = frozenset(range(1000, 1016))  # RFC 6455, 7.4.1, and those registered since
+OTHER: Final = 3000
+
+_COUNTED: Final = STANDARD.union(CloseCode)
+
+
+def counted(code: int) -> int:
+    """What a code is counted as: clients may make up thousands, which are all `OTHER`."""
+    return code if code in _COUNTED else OTHER

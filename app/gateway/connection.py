@@ -3,49 +3,38 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from logging import getLogger
 from typing import Any, Final
 
 from app.domain.post import Event
 from app.errors import BadToken, DecodeError
-from app.gateway.close_codes import CloseCode
-from app.gateway.encoding import JSON, Encoding, EventFrames, header
+from app.gateway.close_codes import BROKEN, GONE, CloseCode, counted
+from app.gateway.context import Context
+from app.gateway.encoding import JSON, PING, Encoding, EventFrames
 from app.gateway.incoming import Incoming, Message
-from app.gateway.limits import Limits
 from app.gateway.messages import Ack, Renew, Unknown, parse
-from app.gateway.session import CLOSED, Advance, Close, Gap, Hello, Repush, Reset, Said, Session
-from app.gateway.stats import Stats
-from app.gateway.wheel import NOWHERE, Wheel
+from app.gateway.session import (
+    CLOSED,
+    NEVER,
+    READ,
+    REFUSE,
+    WRITE,
+    Advance,
+    Close,
+    Gap,
+    Repush,
+    Reset,
+    Session,
+)
+from app.gateway.wheel import NOWHERE
+from app.gateway.wording import goodbye, words
 from app.store.inbox import InboxPage
 from app.tokens import LEEWAY_S, Claims
 
 log = getLogger(__name__)
 
 CLOSE_TIMEOUT_S: Final = 5.0  # from our close frame to the end of the connection
-GONE: Final = 1006  # RFC 6455, 7.4.1: the connection ended without a close frame
-_PING: Final = 0x9
-PING: Final = header(_PING, 0)
-
-Verify = Callable[[str], Claims]
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What all sockets of a gateway share. The callables are told what a socket wants or did."""
-
-    limits: Limits
-    epoch: str
-    stats: Stats
-    wheel: Wheel
-    verify: Verify
-    now: Callable[[], float]  # loop time in seconds
-    ask: "Callable[[Connection], None]"  # for a page of the inbox
-    left: "Callable[[Connection], None]"  # takes part in nothing any more
-    lost: Callable[[], None]  # a connection has ended
-    advance: Callable[[str, int], None]  # a user's cursor
-    repushed: Callable[[str, int, int], None]  # user, offset, attempts
 
 
 def deadline(claims: Claims, now: float) -> float:
@@ -100,8 +89,10 @@ class Connection(asyncio.Protocol):
         self.encoding = encoding
         self.outgoing: list[bytes] = []
         self.slot = NOWHERE
-        transport.set_write_buffer_limits(high=0)
+        # In this order: when the answer to the handshake still waits in the transport, this is told
+        # so at once, and writes nothing past it.
         transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=0)
 
     # Out.
 
@@ -113,7 +104,8 @@ class Connection(asyncio.Protocol):
         elif outgoing:
             data = outgoing[0] if len(outgoing) == 1 else b"".join(outgoing)
             outgoing.clear()
-            self._send(data)
+            if not self._send(data):
+                return
             self._context.stats.bytes_sent += len(data)
             if self.session.explicit:
                 self.session.written(now := self._context.now())
@@ -121,50 +113,66 @@ class Connection(asyncio.Protocol):
             elif not self._waits:
                 self._context.advance(self.user, self.session.next - 1)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes) -> bool:
+        """False when the other side is gone."""
         rest: bytes | memoryview = data
         if not self._waits:
             try:
                 sent = os.write(self._fd, data)
             except BlockingIOError:
                 sent = 0
-            except OSError:  # the other side is gone; connection_lost follows
+            except OSError:
                 self._transport.abort()
-                return
+                self._shut(GONE)
+                return False
             if sent == len(data):
-                return
+                return True
             rest = memoryview(data)[sent:]
         self._transport.write(rest)
         self._check_full()
+        return True
 
     def _check_full(self) -> None:
         unsent = self._transport.get_write_buffer_size()
         if unsent <= self._context.limits.unsent_bytes_max or self.session.is_full:
             return
-        self.session.full(self._context.now(), unsent)
+        context = self._context
+        self.session.full(context.now(), unsent)
         if self.session.is_full:
-            self._context.stats.sockets_behind += 1
-            self._context.stats.fallen_behind += 1
-            self._context.wheel.sooner(self, self.session.due)
+            context.stats.sockets_behind += 1
+            context.stats.fallen_behind += 1
+            context.notices.tell("unsent_bytes_max", "a socket is behind", user=self.user)
+            context.wheel.sooner(self, self.session.due)
 
     def pause_writing(self) -> None:
         self._waits = True
 
     def resume_writing(self) -> None:
         self._waits = False
-        if self.session.is_full:
+        session = self.session
+        if session.is_closed or session.is_opening:
+            return
+        if session.is_full:
             self._context.stats.sockets_behind -= 1
-        if self.session.drained():
+            self._heard_at = self._context.now()  # it was not pinged; see `_due`
+            self._pinged_at = 0.0
+            self._context.wheel.sooner(self, self._due())
+        if session.drained():
             self._context.ask(self)
+        self._repeat_owed()
         # What was collected and not flushed yet has been taken by the session, but is not sent.
-        if not (self.session.explicit or self.outgoing or self.session.is_closed):
-            self._context.advance(self.user, self.session.next - 1)
+        if not (session.explicit or self.outgoing):
+            self._context.advance(self.user, session.next - 1)
 
     # What the store brings.
 
     def begin_page(self, page: InboxPage) -> None:
+        context = self._context
         for said in self.session.page(page):
-            self.say(self._words(said))
+            context.stats.gaps += isinstance(said, Gap)
+            context.stats.resets += isinstance(said, Reset)
+            ping_s = context.limits.ping_s
+            self.say(words(said, user=self.user, epoch=context.epoch, ping_s=ping_s))
 
     def write_events(
         self, first: int, events: Iterable[Event], frames: Mapping[Event, EventFrames]
@@ -186,22 +194,36 @@ class Connection(asyncio.Protocol):
         self.flush()
         if self.session.end(head):
             self._context.ask(self)
+        self._repeat_owed()
+
+    def write_again(self, offset: int, frames: EventFrames) -> None:
+        """The event somebody asked for has come."""
+        if self._may_repeat(offset):
+            self.outgoing.append(frames.frame(self.encoding, offset))
+            self._context.stats.frames_sent += 1
+            self._context.stats.repeats += 1
+            self.flush()
+
+    def again(self, offset: int) -> None:
+        """Somebody asks for this offset to be pushed once more."""
+        if self._may_repeat(offset):
+            self._context.repeat(self, offset)
+
+    def _may_repeat(self, offset: int) -> bool:
+        verdict = self.session.again(offset)
+        if verdict is READ:
+            self._context.ask(self)
+        elif verdict is REFUSE:
+            self._context.stats.repeats_dropped += 1
+            self._context.notices.tell("repeats", "not pushed again", user=self.user)
+        return verdict is WRITE
+
+    def _repeat_owed(self) -> None:
+        for offset in self.session.owed():
+            self.again(offset)
 
     def say(self, message: Mapping[str, Any]) -> None:
         self.outgoing.append(self.encoding.frame(message))
-
-    def _words(self, said: Said) -> dict[str, Any]:
-        context = self._context
-        match said:
-            case Hello(head, cursor):
-                hello = {"type": "hello", "user": self.user, "epoch": context.epoch}
-                return {**hello, "head": head, "cursor": cursor, "ping_s": context.limits.ping_s}
-            case Gap(first, last):
-                context.stats.gaps += 1
-                return {"type": "gap", "from": first, "to": last}
-            case Reset():
-                context.stats.resets += 1
-                return {"type": "reset", "epoch": context.epoch}
 
     def ask(self) -> None:
         """The session wants a page of the inbox."""
@@ -217,10 +239,6 @@ class Connection(asyncio.Protocol):
         if self.session.lag():
             self._context.ask(self)
 
-    def rewind(self) -> None:
-        """Somebody wants what is not acknowledged to be pushed again."""
-        self._act(self.session.rewind(self._context.now()))
-
     # In.
 
     def data_received(self, data: bytes) -> None:
@@ -235,6 +253,10 @@ class Connection(asyncio.Protocol):
         if incoming.is_flooding:
             self.close(CloseCode.FLOOD)
         self._answer(incoming)
+        # Before the first page nothing is sent but answers to pings.
+        unsent = self._transport.get_write_buffer_size()
+        if unsent > self._context.limits.unsent_bytes_max and self.session.is_opening:
+            self.close(CloseCode.TOO_SLOW, f"{unsent} bytes unread")
 
     def _hear(self, now: float) -> Incoming:
         if self._incoming is None:
@@ -251,6 +273,8 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         if code is not None and self._shut(code):
             self._context.wheel.at(self, self._context.now() + CLOSE_TIMEOUT_S)
+            if code in BROKEN:
+                self._log_closing(code, incoming.close_reason)
 
     def _take(self, message: Message, now: float) -> None:
         if message.is_text is not (self.encoding is JSON):
@@ -313,10 +337,10 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif now >= self._expires_at:
             self.close(CloseCode.TOKEN_EXPIRED)
-        elif self._pinged_at and now >= self._pinged_at + self._context.limits.pong_timeout_s:
+        elif now >= self._pong_due and not self.session.is_full:
             self.close(CloseCode.NO_PONG)
         else:
-            if not self._pinged_at and now >= self._heard_at + self._context.limits.ping_s:
+            if now >= self._ping_due and not self.session.is_full:
                 self._pinged_at = now
                 self._send(PING)
             self._act(self.session.tick(now, self._transport.get_write_buffer_size()))
@@ -324,13 +348,17 @@ class Connection(asyncio.Protocol):
                 self._context.wheel.at(self, self._due())
 
     def _due(self) -> float:
-        limits = self._context.limits
-        pulse = (
-            self._pinged_at + limits.pong_timeout_s
-            if self._pinged_at
-            else self._heard_at + limits.ping_s
-        )
-        return min(pulse, self._expires_at, self.session.due)
+        if self.session.is_full:  # a ping would wait behind all the rest, and so would its answer
+            return min(self._expires_at, self.session.due)
+        return min(self._ping_due, self._pong_due, self._expires_at, self.session.due)
+
+    @property
+    def _ping_due(self) -> float:
+        return NEVER if self._pinged_at else self._heard_at + self._context.limits.ping_s
+
+    @property
+    def _pong_due(self) -> float:
+        return self._pinged_at + self._context.limits.pong_timeout_s if self._pinged_at else NEVER
 
     # The end.
 
@@ -341,15 +369,18 @@ class Connection(asyncio.Protocol):
         self.flush()
         reason = reason or code.reason
         if code is not CloseCode.GOING_AWAY:
-            log.info("closing", extra={"user": self.user, "code": int(code), "reason": reason})
+            self._log_closing(code, reason)
         incoming = self._hear(self._context.now())
         incoming.close(code, reason)
         self._answer(incoming)
 
+    def _log_closing(self, code: int, reason: str) -> None:
+        log.info("closing", extra={"user": self.user, "code": int(code), "reason": reason})
+
     def leave(self, reason: str, reconnect_ms: int) -> None:
         """The gateway goes away; the client is asked to come back after so long."""
         if not self.session.is_closed:
-            self.say({"type": "goodbye", "reason": reason, "reconnect_ms": reconnect_ms})
+            self.say(goodbye(reason, reconnect_ms))
             self.close(CloseCode.GOING_AWAY)
 
     def eof_received(self) -> None:
@@ -371,6 +402,6 @@ class Connection(asyncio.Protocol):
             stats.sockets_behind -= 1
         self.session.close()
         self.outgoing.clear()
-        stats.sockets_closed[code] += 1
+        stats.sockets_closed[counted(code)] += 1
         self._context.left(self)
         return True

@@ -10,9 +10,10 @@ from websockets.server import ServerProtocol
 
 from app.errors import BadToken, Rejected
 from app.gateway.answers import answer, problem
-from app.gateway.connection import Verify
+from app.gateway.context import Verify
 from app.gateway.encoding import ENCODINGS, JSON, Encoding
 from app.gateway.limits import Limits
+from app.gateway.notices import Notices
 from app.gateway.opening import Opening, parse_opening
 from app.gateway.stats import Stats
 from app.tokens import Claims
@@ -48,6 +49,7 @@ class Door:
         self,
         limits: Limits,
         stats: Stats,
+        notices: Notices,
         verify: Verify,
         operations: Operations,
         *,
@@ -55,6 +57,7 @@ class Door:
     ) -> None:
         self._limits = limits
         self._stats = stats
+        self._notices = notices
         self._verify = verify
         self._operations = operations
         self._sockets_of = sockets_of
@@ -109,19 +112,26 @@ class Door:
             claims = self._verify(_token(opening, request))
         except BadToken as error:
             return problem(401, f"The token does not hold: {error}.", CHALLENGE)
-        if (reason := self._refusal(claims.user)) is not None:
-            return problem(503, reason, {"Retry-After": str(random.randint(*RETRY_AFTER_S))})
+        if (refusal := self._refusal(claims.user)) is not None:
+            return self._refuse(*refusal, claims.user)
         encoding = ENCODINGS.get(protocol.subprotocol or "", JSON)
         return Admission(response, opening, claims, encoding)
 
-    def _refusal(self, user: str) -> str | None:
+    def _refusal(self, user: str) -> tuple[str, str] | None:
+        """The limit that is reached, if any, and how to say it."""
+        limits = self._limits
         if not self._is_open:
-            return "This gateway is shutting down."
-        if self._stats.sockets_open >= self._limits.sockets_max:
-            return f"This gateway holds {self._limits.sockets_max} sockets, as many as it may."
-        if self._sockets_of(user) >= self._limits.sockets_per_user_max:
-            return f"You have {self._limits.sockets_per_user_max} sockets open here already."
+            return "shutdown", "This gateway is shutting down."
+        if self._stats.sockets_open >= limits.sockets_max:
+            return "sockets_max", f"This gateway holds {limits.sockets_max} sockets, all it may."
+        if self._sockets_of(user) >= (most := limits.sockets_per_user_max):
+            return "sockets_per_user_max", f"You have {most} sockets open here already."
         return None
+
+    def _refuse(self, limit: str, reason: str, user: str) -> Response:
+        self._stats.sockets_refused[limit] += 1
+        self._notices.tell(limit, "a socket was refused", user=user)
+        return problem(503, reason, {"Retry-After": str(random.randint(*RETRY_AFTER_S))})
 
 
 def _token(opening: Opening, request: Request) -> str:

@@ -36,6 +36,9 @@ def header(opcode: int, length: int) -> bytes:
     return bytes((first, 127)) + length.to_bytes(8, "big")
 
 
+PING: Final = header(0x9, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Encoding:
     """How messages of one subprotocol travel. `decode` raises `DecodeError`."""

@@ -1,8 +1,8 @@
 """Reads inboxes for sockets that are behind, many at a time, and writes what they missed."""
 
 import asyncio
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -36,7 +36,7 @@ class _Portion:
 
 
 class Feed:
-    """A queue of sockets that want a page. Each is in it once at most, so that it is bounded."""
+    """A queue of open sockets that want a page. Each is in it once at most: so it is bounded."""
 
     def __init__(self, inbox: Pages, posts: Posts, stats: Stats, *, batch_max: int) -> None:
         """`batch_max`: events of one page."""
@@ -44,13 +44,16 @@ class Feed:
         self._posts = posts
         self._stats = stats
         self._batch_max = batch_max
-        self._waiting: deque[Connection] = deque()
+        self._waiting: OrderedDict[Connection, None] = OrderedDict()
         self._wake = asyncio.Event()
         self._backoff = Backoff("inboxes", stats)
 
     def ask(self, connection: Connection) -> None:
-        self._waiting.append(connection)
+        self._waiting[connection] = None
         self._wake.set()
+
+    def forget(self, connection: Connection) -> None:
+        self._waiting.pop(connection, None)
 
     async def run(self) -> None:
         """Works until it is cancelled. A store that does not answer is waited for."""
@@ -63,9 +66,7 @@ class Feed:
     def _next(self) -> list[Connection]:
         batch: list[Connection] = []
         while self._waiting and len(batch) < ASKS_MAX:
-            connection = self._waiting.popleft()
-            if not connection.session.is_closed:
-                batch.append(connection)
+            batch.append(self._waiting.popitem(last=False)[0])
         return batch
 
     async def _serve(self, batch: Sequence[Connection]) -> None:
@@ -75,10 +76,17 @@ class Feed:
             pages = await self._inbox.read_many(asks)
             await self._hand_out(dict(zip(batch, pages, strict=True)), owed)
         except StoreError as error:
-            self._waiting.extendleft(reversed(owed))
+            self._put_back(owed)
             await asyncio.sleep(self._backoff.failed(error))
         else:
             self._backoff.worked()
+
+    def _put_back(self, owed: Iterable[Connection]) -> None:
+        """At the head of the queue, in the old order."""
+        for connection in reversed(list(owed)):
+            if not connection.session.is_closed:
+                self._waiting[connection] = None
+                self._waiting.move_to_end(connection, last=False)
 
     async def _hand_out(
         self, pages: dict[Connection, InboxPage], owed: dict[Connection, None]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 from websockets.exceptions import NegotiationError
 from websockets.http11 import Request, Response
@@ -30,6 +30,7 @@ class Handshake(asyncio.Protocol):
         "_enter",
         "_head",
         "_is_answered",
+        "_late",
         "_left",
         "_transport",
         "_wheel",
@@ -43,13 +44,16 @@ class Handshake(asyncio.Protocol):
         deadline: float,
         *,
         enter: Callable[[asyncio.Transport, Admission, bytes], None],
+        late: Callable[[], None],
         left: Callable[[], None],
     ) -> None:
-        """`enter` gets the transport, and what came behind the head. `left`: it is closed."""
+        """`enter` gets the transport, and what came behind the head. `late`: no request came in
+        time. `left`: the connection is closed."""
         self._door = door
         self._wheel = wheel
         self._deadline = deadline
         self._enter = enter
+        self._late = late
         self._left = left
         self._head = bytearray()
         self._is_answered = False
@@ -57,8 +61,7 @@ class Handshake(asyncio.Protocol):
         self.slot = NOWHERE
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         self._wheel.at(self, self._deadline)
 
     def data_received(self, data: bytes) -> None:
@@ -76,6 +79,8 @@ class Handshake(asyncio.Protocol):
         """Called by the wheel: whoever has not finished by now does not get to."""
         if self._transport is not None:
             self._transport.abort()
+            if not self._is_answered:
+                self._late()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wheel.cancel(self)
@@ -98,7 +103,7 @@ class Handshake(asyncio.Protocol):
             self._hand_over(result, protocol, rest)
 
     def _hand_over(self, admission: Admission, protocol: ServerProtocol, rest: bytes) -> None:
-        transport = self._transport
+        transport, self._transport = self._transport, None
         assert transport is not None
         protocol.send_response(admission.response)
         transport.write(b"".join(protocol.data_to_send()))

@@ -86,6 +86,7 @@ class Hub:
     async def on_pushes(self, pushes: Sequence[Push]) -> None:
         """Hands out what one read brought; each socket is written to once, or once a group."""
         self._recover(pushes)
+        self._push_again(pushes)
         told = [push for push in pushes if push.event is not None]
         try:
             frames = await frames_of({push.event for push in told if push.event}, self._posts)
@@ -125,6 +126,13 @@ class Hub:
             for user, _ in push.recipients:
                 for connection in self.of(user):
                     connection.lag()
+
+    def _push_again(self, pushes: Iterable[Push]) -> None:
+        for push in pushes:
+            if push.event is None:
+                for user, offset in push.recipients:
+                    for connection in self.of(user):
+                        connection.again(offset)
 
     def _recover(self, pushes: Iterable[Push]) -> None:
         lost = {push.shard for push in pushes if push.event is None and not push.recipients}

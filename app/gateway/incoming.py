@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from logging import getLogger
 from typing import Final
 
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Protocol, Side, State
 
 from app.gateway.flood import CONTROL_COST, Allowance
@@ -36,7 +36,7 @@ class Incoming:
             Side.SERVER, state=State.OPEN, max_size=message_bytes_max, logger=quiet
         )
         self._allowance = Allowance(now)
-        self._fragments: list[bytes] | None = None
+        self._fragments: bytearray | None = None
         self._is_text = False
         self.is_flooding = False
 
@@ -54,11 +54,10 @@ class Incoming:
                     self.is_flooding = True
                     return
                 if not is_control and (message := self._assemble(frame)):
+                    if message.is_text and not is_utf8(message.payload):
+                        self._protocol.fail(CloseCode.INVALID_DATA, "a text that is not UTF-8")
+                        return
                     yield message
-
-    def end(self) -> None:
-        """The client will send nothing more."""
-        self._protocol.receive_eof()
 
     def close(self, code: int, reason: str) -> None:
         """Says goodbye, unless that has been done."""
@@ -79,16 +78,32 @@ class Incoming:
         close = protocol.close_rcvd if protocol.close_rcvd_then_sent else protocol.close_sent
         return close.code if close else 1006
 
+    @property
+    def close_reason(self) -> str:
+        """What the close frame we sent says."""
+        close = self._protocol.close_sent
+        return close.reason if close else ""
+
     def _assemble(self, frame: Frame) -> Message | None:
         """Joins the fragments of a message; the protocol has checked their order and size."""
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
             if frame.fin:
                 return Message(self._is_text, bytes(frame.data))
-            self._fragments = []
+            self._fragments = bytearray()
         assert self._fragments is not None
-        self._fragments.append(bytes(frame.data))
+        # Bytes, not pieces: there may be any number of empty ones.
+        self._fragments += frame.data
         if not frame.fin:
             return None
-        payload, self._fragments = b"".join(self._fragments), None
+        payload, self._fragments = bytes(self._fragments), None
         return Message(self._is_text, payload)
+
+
+def is_utf8(payload: bytes) -> bool:
+    """RFC 6455, 8.1; the library leaves it to whoever reads whole messages."""
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -6,10 +6,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from logging import getLogger
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from app.errors import StoreError
-from app.gateway.connection import Connection, Context, Verify
+from app.gateway.connection import Connection
+from app.gateway.context import Context, Verify
 from app.gateway.cursors import Cursors, CursorStore
 from app.gateway.door import Admission, Door, Operations
 from app.gateway.feed import Feed, Pages
@@ -17,7 +18,9 @@ from app.gateway.goodbye import say_goodbye
 from app.gateway.handshake import Handshake
 from app.gateway.hub import Hub, Posts
 from app.gateway.limits import Limits
+from app.gateway.notices import Notices
 from app.gateway.pacing import Pacer
+from app.gateway.repeats import Repeats
 from app.gateway.routes import Routes, Routing
 from app.gateway.session import Session
 from app.gateway.stats import Stats
@@ -59,6 +62,7 @@ class Gateway:
     ) -> None:
         """`verify` raises `BadToken`. `now` is in seconds and never goes back."""
         self.stats = stats = Stats()
+        self._notices = notices = Notices(now)
         self._limits = limits = limits or Limits()
         self._epoch = epoch
         self._now = now
@@ -72,6 +76,7 @@ class Gateway:
             rejoin=lambda users: self._routes.rejoin(users),
         )
         self._feed = Feed(inbox, bodies, stats, batch_max=limits.resume_batch_max)
+        self._repeats = Repeats(inbox, bodies, stats, notices)
         self._cursors = Cursors(inbox, stats)
         self._routes = Routes(
             node, stats, is_here=lambda user: bool(self._hub.of(user)), joined=self._hub.go_on
@@ -79,6 +84,7 @@ class Gateway:
         self._door = Door(
             limits,
             stats,
+            notices,
             verify,
             operations or Operations(),
             sockets_of=lambda user: len(self._hub.of(user)),
@@ -87,10 +93,12 @@ class Gateway:
             limits=limits,
             epoch=epoch,
             stats=stats,
+            notices=notices,
             wheel=self._wheel,
             verify=verify,
             now=now,
             ask=self._feed.ask,
+            repeat=self._repeats.ask,
             left=self._leave,
             lost=self._lose,
             advance=self._cursors.advance,
@@ -99,6 +107,7 @@ class Gateway:
         self._server: asyncio.Server | None = None
         self._connections = 0  # with those in their handshake, and those being closed
         self._is_empty = asyncio.Event()
+        self._is_empty.set()
 
     async def start(self, host: str, port: int) -> int:
         """Begins to accept; returns the port, which is a free one for 0. Raises OSError."""
@@ -117,7 +126,8 @@ class Gateway:
         stop_node = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._node.run(self._hub.on_pushes, stop_node), name="node")
-            works = (self._feed.run, self._routes.run, self._cursors.run, self._tick)
+            parts = (self._feed, self._repeats, self._routes, self._cursors)
+            works = [*(part.run for part in parts), self._tick]
             chores = [tasks.create_task(work(), name=work.__qualname__) for work in works]
             await stop.wait()
             await self._empty()
@@ -140,13 +150,23 @@ class Gateway:
     def _accept(self) -> asyncio.Protocol:
         if self.stats.handshakes_open >= HANDSHAKES_MAX:
             self.stats.connections_refused += 1
+            self._notices.tell("handshakes", "connections were refused")
             return _Refusal()
         self._connections += 1
+        self._is_empty.clear()
         self.stats.handshakes_open += 1
-        deadline = self._now() + self._limits.hello_timeout_s
         return Handshake(
-            self._door, self._wheel, deadline, enter=self._enter, left=self._leave_handshake
+            self._door,
+            self._wheel,
+            self._now() + self._limits.hello_timeout_s,
+            enter=self._enter,
+            late=self._note_late,
+            left=self._leave_handshake,
         )
+
+    def _note_late(self) -> None:
+        self.stats.handshakes_timed_out += 1
+        self._notices.tell("hello_timeout_s", "no request came in time")
 
     def _leave_handshake(self) -> None:
         self.stats.handshakes_open -= 1
@@ -180,6 +200,7 @@ class Gateway:
             connection.data_received(rest)
 
     def _leave(self, connection: Connection) -> None:
+        self._feed.forget(connection)
         if self._hub.remove(connection):
             self._routes.changed(connection.user)
 
@@ -203,8 +224,7 @@ class Gateway:
             self._server.close()
         log.info("saying goodbye", extra={"sockets": self.stats.sockets_open})
         await say_goodbye(self._hub.everybody(), self._limits.goodbye_spread_s)
-        if self._connections:
-            await self._is_empty.wait()
+        await self._is_empty.wait()
 
     async def _tell(self, settle: Callable[[], Awaitable[None]]) -> None:
         """What the store has still to be told. One that does not answer is not waited for: cursors
@@ -221,5 +241,4 @@ class _Refusal(asyncio.Protocol):
     """For a connection too many: there is no request yet that could be answered."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
+        cast(asyncio.Transport, transport).abort()

@@ -12,7 +12,8 @@ behind keeps nothing but that, and reads the rest from the inbox.
     LIVE      all there is was written; what is pushed is written as it comes
     CLOSED    nothing has any effect
 
-What follows on what. `note` remembers that there is more; READ means: ask the inbox for a page.
+What follows on what. `note` remembers that there is more; READ means: ask the inbox for a page;
+`owe` remembers one offset that is to be written once more as soon as something can be.
 
                  JOINING     OPENING     READING     CHOKED      HELD          LIVE
     joined       OPENING,    note        note        note        note          READING, READ
@@ -20,6 +21,9 @@ What follows on what. `note` remembers that there is more; READ means: ask the i
     push next    .           note        note        note        note          WRITE
     push later   .           note        note        note        note          READING, READ
     push older   .           .           .           .           .             .
+    again older  owe         owe         WRITE       owe         owe           WRITE
+    again other  owe, if it  owe, if it  note        note        note          READING, READ
+                 may be old  may be old
     page         .           READING     .           .           .             .
     take next    .           .           WRITE       .           .             .
     end: more    .           .           READ        HELD        .             .
@@ -28,8 +32,11 @@ What follows on what. `note` remembers that there is more; READ means: ask the i
     drained      .           .           .           READING     READING,      .
                                                                  READ, or
                                                                  LIVE
-    rewind       .           .           .           .           note          READING, READ
+    unacked      .           .           note        .           .             READING, READ
     close        CLOSED      CLOSED      CLOSED      CLOSED      CLOSED        CLOSED
+
+`again`: somebody asks for an offset to be pushed once more. If it is an older one, it is written
+beside the order of the others, and changes nothing in that. `unacked`: the deadline below passed.
 
 Explicit acknowledgement works like TCP's (RFC 6298, 5): one deadline, for the oldest offset that
 is not acknowledged; each acknowledgement of something new starts it again; when it passes, the
@@ -45,6 +52,7 @@ from app.gateway.limits import Limits
 from app.store.inbox import InboxPage
 
 FAR: Final = 1 << 62  # beyond any offset: "there is more, nobody knows how much"
+OWED_MAX: Final = 16  # offsets to be written once more when that can be done
 NEVER: Final = float("inf")
 
 
@@ -59,15 +67,16 @@ class State(Enum):
 
 
 class Verdict(Enum):
-    """What is to be done about a push."""
+    """What is to be done about a push. REFUSE: more is owed than can be remembered."""
 
     WRITE = auto()
     READ = auto()
     NOTHING = auto()
+    REFUSE = auto()
 
 
 # As module names: looking up an enum's member costs three times as much, once a delivery.
-WRITE, READ, NOTHING = Verdict.WRITE, Verdict.READ, Verdict.NOTHING
+WRITE, READ, NOTHING, REFUSE = Verdict.WRITE, Verdict.READ, Verdict.NOTHING, Verdict.REFUSE
 JOINING, OPENING, READING = State.JOINING, State.OPENING, State.READING
 CHOKED, HELD, LIVE, CLOSED = State.CHOKED, State.HELD, State.LIVE, State.CLOSED
 
@@ -133,8 +142,10 @@ class Session:
         "_limits",
         "_lost",
         "_noted",
+        "_owed",
         "_progress_at",
         "_sent",
+        "_told",
         "_unsent",
         "explicit",
         "next",
@@ -151,7 +162,9 @@ class Session:
         self.next = 1 if lost else 0 if after is None else after + 1  # 0: not known yet
         self._noted = 0  # highest offset known of that did not come in its turn
         self._sent = 0  # highest offset ever written; below `next` but after a rewind
-        self._acked = max(self.next - 1, 0)
+        self._owed: tuple[int, ...] = ()  # offsets to be written once more
+        self._acked = max(self.next - 1, 0)  # up to here nothing is pushed again
+        self._told = 0  # highest acknowledgement; below `_acked` as long as that is a client's word
         self._attempts = 0  # pushes of the oldest unacknowledged offset
         self._due = NEVER  # when that is pushed again
         self._unsent = 0  # bytes, when there was progress last
@@ -170,6 +183,11 @@ class Session:
     @property
     def is_closed(self) -> bool:
         return self.state is CLOSED
+
+    @property
+    def is_opening(self) -> bool:
+        """Nothing was said yet."""
+        return self.state is JOINING or self.state is OPENING
 
     @property
     def is_reading(self) -> bool:
@@ -202,6 +220,20 @@ class Session:
             self.next = offset + 1
             return WRITE
         return READ if self._note(offset) else NOTHING
+
+    def again(self, offset: int) -> Verdict:
+        """This offset is to be pushed once more. WRITE: its event is to be had, then this asked
+        again, then it is to be written."""
+        if self.next and offset >= self.next:  # it will come in its turn
+            return READ if self._note(offset) else NOTHING
+        if self.state is LIVE or self.state is READING:
+            return WRITE
+        if self.state is CLOSED or offset in self._owed:
+            return NOTHING
+        if len(self._owed) >= OWED_MAX:
+            return REFUSE
+        self._owed = (*self._owed, offset)
+        return NOTHING
 
     def lag(self) -> bool:
         """There may be more than was pushed here. Returns `read`."""
@@ -243,6 +275,13 @@ class Session:
             self.state = LIVE
         return False
 
+    def owed(self) -> tuple[int, ...]:
+        """What can now be pushed once more; to be asked for after `end` and `drained`."""
+        if not self._owed or not (self.state is LIVE or self.state is READING):
+            return ()
+        owed, self._owed = self._owed, ()
+        return owed
+
     # What comes from the socket.
 
     def full(self, now: float, unsent: int) -> None:
@@ -276,19 +315,21 @@ class Session:
         if offset > self.sent:
             reason = f"ack of {offset}, but nothing beyond {self.sent} was pushed"
             return Close(CloseCode.BAD_MESSAGE, reason)
-        if offset <= self._acked or self.state is CLOSED:
+        if offset <= min(self._acked, self._told) or self.state is CLOSED:
             return None
-        self._acked = offset
-        self.next = max(self.next, offset + 1)  # not again what was being pushed again
-        self._due = NEVER
-        self.written(now)
+        self._told = max(self._told, offset)
+        if offset > self._acked:
+            self._acked = offset
+            self.next = max(self.next, offset + 1)  # not again what was being pushed again
+            self._due = NEVER
+            self.written(now)
         return Advance(offset)
 
     def close(self) -> None:
         self.state = CLOSED
         self._due = NEVER
 
-    # What comes from the clock, or from a call.
+    # What comes from the clock.
 
     def tick(self, now: float, unsent: int) -> Repush | Close | None:
         """Time has passed; `unsent` bytes wait for the socket."""
@@ -299,12 +340,10 @@ class Session:
         if self._attempts >= self._limits.ack_attempts_max:
             reason = f"{self._acked + 1} was pushed {self._attempts} times, never acknowledged"
             return Close(CloseCode.UNACKNOWLEDGED, reason)
-        return self.rewind(now)
+        return self._rewind(now)
 
-    def rewind(self, now: float) -> Repush | None:
-        """Goes back to the oldest unacknowledged offset; None when there is none."""
-        if self._due == NEVER:
-            return None
+    def _rewind(self, now: float) -> Repush:
+        """Goes back to the oldest unacknowledged offset."""
         self._sent = self.sent
         self.next = self._acked + 1
         self._attempts += 1
@@ -315,6 +354,7 @@ class Session:
         if self.next == 0:
             self.next = page.cursor + 1
             self._acked = page.cursor
+        self._told = page.cursor
         hello = Hello(page.head, page.cursor)
         return [hello, Reset()] if self._lost else [hello]
 

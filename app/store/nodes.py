@@ -5,6 +5,7 @@ one a shard. A stream that grew too long is replaced by one mark: the node goes 
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import defaultdict
@@ -79,7 +80,7 @@ class Node:
         Outages of the store are waited out. After one, and after a stall of this process so long
         that others may have given the node up, every shard is reported as overflowed.
         """
-        await self._beat()
+        await self._begin(stop)
         async with asyncio.TaskGroup() as tasks:
             reads = [
                 tasks.create_task(self._read(group, on_pushes, stop), name=f"node-read-{group[0]}")
@@ -136,6 +137,19 @@ class Node:
         await self._store.run_many(
             [("XTRIM", key, "MINID", _after(entry)) for key, entry in read.items()]
         )
+
+    async def _begin(self, stop: asyncio.Event) -> None:
+        """Says for the first time that this node lives; a janitor takes it out of routes else."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                return await self._beat()
+            except StoreError as error:
+                failures += 1
+                log.warning("store unavailable", extra={"reader": "beat", "error": str(error)})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_backoff_s(failures)):
+                    await stop.wait()
 
     async def _keep_beating(self, on_pushes: OnPushes, stop: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()

@@ -19,7 +19,7 @@ import socket
 import statistics
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
@@ -40,6 +40,7 @@ from app.tokens import TokenVerifier, make_token
 SECRET = "a secret for the bench, long enough"
 SHARDS = 8
 SLICE = 500
+PATIENCE_S = 60
 DATA = b'{"text":"%s"}' % (b"x" * 60)  # makes frames of about 250 bytes
 
 
@@ -187,15 +188,24 @@ def rss() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
 async def settled(pipe: Pipe, sent: int) -> None:
     """Until the clients have read everything."""
-    while True:
+
+    def have_read() -> bool:
         pipe.send("total")
-        while not pipe.poll():
-            await asyncio.sleep(0.002)
-        if pipe.recv() >= sent:
-            return
-        await asyncio.sleep(0.01)
+        if not pipe.poll(PATIENCE_S):
+            raise TimeoutError("the clients do not answer")
+        return pipe.recv() >= sent
+
+    await until(have_read)
 
 
 async def bench(sockets: int, rounds: int) -> None:
@@ -209,8 +219,7 @@ async def bench(sockets: int, rounds: int) -> None:
         before = rss()
         with client_process(port, sockets) as pipe:
             stats, floor_bytes = one.gateway.stats, 0
-            while stats.pages_read < sockets:
-                await asyncio.sleep(0.05)
+            await until(lambda: stats.pages_read == sockets)
             gc.collect()
             print(f"idle socket: {(rss() - before) / sockets:,.0f} bytes")
             everybody = [f"user{number}" for number in range(sockets)]

@@ -1,0 +1,35 @@
+"""What all sockets of a gateway share: its limits, its counters, its clock, and whom to tell."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.gateway.limits import Limits
+from app.gateway.notices import Notices
+from app.gateway.stats import Stats
+from app.gateway.wheel import Wheel
+from app.tokens import Claims
+
+if TYPE_CHECKING:
+    from app.gateway.connection import Connection
+
+Verify = Callable[[str], Claims]  # raises `BadToken`
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The callables are told what a socket wants or did."""
+
+    limits: Limits
+    epoch: str
+    stats: Stats
+    notices: Notices
+    wheel: Wheel
+    verify: Verify
+    now: Callable[[], float]  # in seconds, never goes back
+    ask: "Callable[[Connection], None]"  # for a page of the inbox
+    repeat: "Callable[[Connection, int], None]"  # for the event at one offset
+    left: "Callable[[Connection], None]"  # takes part in nothing any more
+    lost: Callable[[], None]  # a connection has ended
+    advance: Callable[[str, int], None]  # a user's cursor
+    repushed: Callable[[str, int, int], None]  # user, offset, attempts
