@@ -50,6 +50,7 @@ REQUEST_TIME = Metric(
     "moments_api_request_seconds", Kind.HISTOGRAM, "From a request's head to the end of its answer."
 )
 REQUESTS_OPEN = Metric("moments_api_requests_open", Kind.GAUGE, "Requests being answered.")
+PROBLEMS = Metric("moments_api_problems_total", Kind.COUNTER, "Error answers, by kind of problem.")
 FEED_WAITS = Metric("moments_api_feed_waits_open", Kind.GAUGE, "Long polls that are waiting.")
 POSTS_ACCEPTED = Metric("moments_posts_accepted_total", Kind.COUNTER, "Posts answered with 202.")
 POSTS_REFUSED = Metric(

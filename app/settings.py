@@ -70,6 +70,12 @@ class Settings(BaseSettings):
 
     # Limits of the API
     body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)
+    body_timeout_s: float = _of(
+        30.0, "A whole request body; for an import the time between two pieces of it.", gt=0
+    )
+    answer_timeout_s: float = _of(
+        10.0, "From a whole request to its answer, what long polls and pings wait left out.", gt=0
+    )
     import_line_bytes_max: int = _of(4096, "Longest line of a graph import.", ge=64)
     friends_max: int = _of(10_000, "Friends of one user.", ge=1)
     follows_max: int = _of(10_000, "Users one user may follow.", ge=1)

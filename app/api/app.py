@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
+from time import perf_counter
 from typing import NoReturn
 
 from starlette.applications import Starlette
@@ -25,7 +26,7 @@ from app.api.problems import problem_of
 from app.api.routes import CALLS
 from app.api.schemas.fields import Nothing
 from app.api.services import Services
-from app.api.stats import register
+from app.api.stats import Stats, register
 
 DESCRIPTION_PATH = "/openapi.json"
 
@@ -46,7 +47,7 @@ def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette
     calls = (*CALLS, describe(CALLS))
     app = Starlette(
         routes=[*make_routes(calls, services), *pages],
-        middleware=[Middleware(Problems)],
+        middleware=[Middleware(Problems, stats=services.stats)],
         exception_handlers={HTTPException: _pass_on},
         lifespan=lifespan,
     )
@@ -126,13 +127,15 @@ async def _pass_on(_: Request, error: Exception) -> NoReturn:
 class Problems:
     """Turns what escaped everything inside, unknown paths among it, into problem answers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, stats: Stats) -> None:
         self._app = app
+        self._stats = stats
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began = perf_counter()
         started = False
 
         async def watched(message: Message) -> None:
@@ -145,4 +148,7 @@ class Problems:
         except Exception as error:
             if started:  # too late for another answer; the server closes the connection
                 raise
-            await problem_of(error).answer().send(send, head_only=scope["method"] == "HEAD")
+            problem = problem_of(error)
+            self._stats.refusals.note(problem.kind, problem.detail)
+            self._stats.note(problem.kind.status, perf_counter() - began)
+            await problem.answer().send(send, head_only=scope["method"] == "HEAD")

@@ -23,14 +23,23 @@ LINES_TYPES = frozenset(
 )
 
 
-def check_type(headers: Headers, accepted: frozenset[str]) -> None:
-    """A 415 `Problem` for a body of another type. One without a type is taken for the right one."""
+def is_announced(headers: Headers) -> bool:
+    """Whether the request says that a body comes with it."""
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+
+
+def check_encoding(headers: Headers) -> None:
+    """A 415 `Problem` for a compressed body."""
     if b"content-encoding" in headers and headers[b"content-encoding"] != b"identity":
         raise Problem(
             UNSUPPORTED_MEDIA,
             "Compressed bodies are not taken.",
             headers={"Accept-Encoding": "identity"},
         )
+
+
+def check_type(headers: Headers, accepted: frozenset[str]) -> None:
+    """A 415 `Problem` for a body of another type. One without a type is taken for the right one."""
     raw = headers.get(b"content-type")
     if raw is None or raw == b"application/json":
         return

@@ -1,7 +1,7 @@
 """A call of the API: what the table says about it, and how a request becomes its answer."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
@@ -13,7 +13,15 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.answers import Answer
 from app.api.auth import Access, Caller, Doorkeeper
-from app.api.body import JSON_TYPES, LINES_TYPES, check_type, read
+from app.api.body import (
+    JSON_TYPES,
+    LINES_TYPES,
+    check_encoding,
+    check_type,
+    is_announced,
+    read,
+)
+from app.api.deadline import within
 from app.api.lines import Lines
 from app.api.problems import (
     INVALID,
@@ -35,7 +43,13 @@ QUERY_FIELDS_MAX = 16
 Q = TypeVar("Q", bound=BaseModel)
 B = TypeVar("B")
 
+T = TypeVar("T")
+
 _NOTHING = Nothing()
+# Two of these would be two meanings, of which a proxy may have taken the other.
+_SINGLE_HEADERS = frozenset(
+    {b"authorization", b"content-type", b"content-encoding", b"idempotency-key"}
+)
 _KEY_ID = re.compile(r"[0-9a-f]{12}")
 
 # How each parameter of a path looks. A user id that cannot be one is a mistake of the caller's;
@@ -66,12 +80,18 @@ class Ask(Generic[Q, B]):
 Handler = Callable[[Ask[Any, Any]], Awaitable[Answer]]
 
 
+def _no_wait(_: Ask[Any, Any]) -> float:
+    return 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A row of the table. `model` is that of the answer, None for one that is no JSON.
 
-    What it takes is read off the handler, `async def handler(ask: Ask[Query, Body])`: `query` is
-    a model, `body` a model, `Lines`, or `Nothing`.
+    `waits_s` says how long the call may wait on purpose before it is expected to answer, None for
+    as long as it likes. What it takes is read off the handler,
+    `async def handler(ask: Ask[Query, Body])`: `query` is a model, `body` a model, `Lines`, or
+    `Nothing`.
     """
 
     method: str
@@ -80,6 +100,7 @@ class Call:
     handler: Handler
     status: int
     model: type[BaseModel] | None = None
+    waits_s: Callable[[Ask[Any, Any]], float | None] = field(default=_no_wait)
     query: type[BaseModel] = field(init=False)
     body: type[Any] = field(init=False)
 
@@ -136,11 +157,18 @@ class Resource:
         try:
             if call is None:
                 return self._without_call(scope["method"])
-            return await call.handler(await self._ask(call, scope, receive))
+            ask = await self._ask(call, scope, receive)
+            return await self._in_time(call.handler(ask), call.waits_s(ask))
         except ClientDisconnect:
             raise
         except Exception as error:
-            return problem_of(error).answer()
+            problem = problem_of(error)
+            self._stats.refusals.note(problem.kind, problem.detail)
+            return problem.answer()
+
+    async def _in_time(self, work: Awaitable[T], waits_s: float | None = 0.0) -> T:
+        limit_s = self._services.limits.answer_timeout_s
+        return await within(None if waits_s is None else waits_s + limit_s, work)
 
     def _without_call(self, method: str) -> Answer:
         if method == "OPTIONS":
@@ -149,9 +177,10 @@ class Resource:
         raise Problem(METHOD_NOT_ALLOWED, detail, headers={"Allow": self._allow})
 
     async def _ask(self, call: Call, scope: Scope, receive: Receive) -> Ask[Any, Any]:
-        headers = dict(scope["headers"])
+        headers = read_headers(scope["headers"])
         path = scope["path_params"]
-        caller = await self._doorkeeper.admit(call.access, headers.get(b"authorization"), path)
+        admitted = self._doorkeeper.admit(call.access, headers.get(b"authorization"), path)
+        caller = await self._in_time(admitted)
         for name in self._parameters:
             check_parameter(name, path[name])
         query = read_query(call.query, scope["query_string"])
@@ -160,19 +189,30 @@ class Resource:
 
     async def _body(self, call: Call, headers: Mapping[bytes, bytes], receive: Receive) -> Any:
         model, limits = call.body, self._services.limits
-        if model is Nothing:
-            return _NOTHING
+        check_encoding(headers)
         if model is Lines:
             check_type(headers, LINES_TYPES)
             bytes_max = limits.import_line_bytes_max
             return Lines(receive, line_bytes_max=bytes_max, timeout_s=limits.body_timeout_s)
-        check_type(headers, JSON_TYPES)
+        if model is Nothing and not is_announced(headers):
+            return _NOTHING
         raw = await read(
             headers, receive, bytes_max=limits.body_bytes_max, timeout_s=limits.body_timeout_s
         )
-        is_left_out = not raw and self._takes_nothing[call.method]
-        value: Any = {} if is_left_out else parse(raw)
-        return read_body(model, value)
+        if not raw and self._takes_nothing[call.method]:
+            return read_body(model, {})
+        check_type(headers, JSON_TYPES)
+        return read_body(model, parse(raw))
+
+
+def read_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers by name. A 422 `Problem` for one of ours that stands there twice."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in raw:
+        if name in headers and name in _SINGLE_HEADERS:
+            raise invalid(name.decode("ascii").title(), "stands twice among the headers")
+        headers[name] = value
+    return headers
 
 
 def check_parameter(name: str, value: str) -> None:

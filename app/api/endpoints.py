@@ -93,6 +93,11 @@ async def ping(ask: Ask[Nothing, Nothing]) -> Answer:
     return model_answer(200, show_attempt(attempt))
 
 
+def waits_s(ask: Ask[Nothing, Nothing]) -> float:
+    """How long a ping may be under way."""
+    return ask.services.limits.ping_timeout_s
+
+
 async def recover(ask: Ask[Nothing, Recovery]) -> Answer:
     services, id_, body = ask.services, ask.path["endpoint"], ask.body
     now = now_ms()

@@ -27,6 +27,11 @@ async def read(ask: Ask[FeedQuery, Nothing]) -> Answer:
     return Answer(200, _feed(services.epoch, page, posts))
 
 
+def waits_s(ask: Ask[FeedQuery, Nothing]) -> float:
+    """How long a read may wait for something to come."""
+    return ask.query.wait_s
+
+
 async def move_cursor(ask: Ask[Nothing, CursorMove]) -> Answer:
     inbox, user = ask.services.inbox, ask.path["user"]
     stand = await inbox.advance({user: ask.body.offset})

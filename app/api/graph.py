@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from app.api.answers import Answer, model_answer
 from app.api.call import Ask
+from app.api.deadline import within
 from app.api.lines import Line, Lines
 from app.api.problems import Problem, invalid, problem_of
 from app.api.schemas.fields import Nothing, UserPage, problem_of_validation
@@ -87,10 +88,14 @@ async def _page(ask: Ask[UserPage, Nothing], side: Side) -> Answer:
 
 async def load(ask: Ask[Nothing, Lines]) -> Answer:
     """Takes edges line by line. Every line stands for itself: a bad one stops no other."""
-    importing = Import(ask.services.graph)
+    importing = Import(ask.services.graph, ask.services.limits.answer_timeout_s)
     async for batch in ask.body.batches(BATCH):
         await importing.add(batch)
     return model_answer(200, importing.report())
+
+
+def waits_s(_: Ask[Nothing, Lines]) -> None:
+    """An import may take as long as its lines keep coming; each batch has a limit of its own."""
 
 
 @dataclass(slots=True)
@@ -98,6 +103,7 @@ class Import:
     """An import under way, and what to report of it."""
 
     graph: Graph
+    batch_timeout_s: float
     created: int = 0
     lines: int = 0
     last: int = 0  # the line up to which everything is in
@@ -113,7 +119,7 @@ class Import:
                 edges.append((EdgeKind(edge.kind), edge.a, edge.b))
                 numbers.append(line.number)
         try:
-            results = await self.graph.add_many(edges)
+            results = await within(self.batch_timeout_s, self.graph.add_many(edges))
         except StoreError as error:
             raise self._broken_off(error) from error
         for number, result in zip(numbers, results, strict=True):

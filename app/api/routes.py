@@ -30,7 +30,8 @@ DELIVERY = "/v1/deliveries/{delivery}"
 # The first rows are matched first, so what is called most stands at the top.
 CALLS: tuple[Call, ...] = (
     Call("POST",   "/v1/posts",                 PUBLISH,    posts.accept,       202, Post),
-    Call("GET",    USER + "/feed",              OWN_FEED,   feed.read,          200, Feed),
+    Call("GET",    USER + "/feed",              OWN_FEED,   feed.read,          200, Feed,
+         waits_s=feed.waits_s),
     Call("PUT",    USER + "/cursor",            OWN_CURSOR, feed.move_cursor,   200, Cursor),
 
     Call("GET",    POST,                        READ,       posts.read,         200, Post),
@@ -52,7 +53,8 @@ CALLS: tuple[Call, ...] = (
     Call("GET",    USER + "/follows",           READ,       graph.follows,      200, Users),
     Call("GET",    USER + "/followers",         READ,       graph.followers,    200, Users),
     Call("GET",    USER + "/blocks",            READ,       graph.blocks,       200, Users),
-    Call("POST",   "/v1/graph:import",          ADMIN,      graph.load,         200, Imported),
+    Call("POST",   "/v1/graph:import",          ADMIN,      graph.load,         200, Imported,
+         waits_s=graph.waits_s),
 
     Call("POST",   "/v1/endpoints",             ADMIN,      endpoints.create,   201, FullEndpoint),
     Call("GET",    USER + "/endpoints",         READ,       endpoints.of_user,  200, Endpoints),
@@ -60,7 +62,8 @@ CALLS: tuple[Call, ...] = (
     Call("PATCH",  ENDPOINT,                    ADMIN,      endpoints.change,   200, Endpoint),
     Call("DELETE", ENDPOINT,                    ADMIN,      endpoints.delete,   204),
     Call("POST",   ENDPOINT + "/secret:rotate", ADMIN,      endpoints.rotate,   200, FullEndpoint),
-    Call("POST",   ENDPOINT + ":ping",          ADMIN,      endpoints.ping,     200, Attempt),
+    Call("POST",   ENDPOINT + ":ping",          ADMIN,      endpoints.ping,     200, Attempt,
+         waits_s=endpoints.waits_s),
     Call("POST",   ENDPOINT + ":enable",        ADMIN,      endpoints.enable,   200, Endpoint),
     Call("POST",   ENDPOINT + ":recover",       ADMIN,      endpoints.recover,  202, Scheduled),
     Call("GET",    ENDPOINT + "/attempts",      READ,       endpoints.attempts, 200, Attempts),

@@ -20,10 +20,15 @@ from app.tokens import TokenVerifier
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of the API. `ping_timeout_s` is for the whole way to a sender and back."""
+    """Limits of the API. `ping_timeout_s` is for the whole way to a sender and back.
+
+    A call answers at the latest `answer_timeout_s` after its body, and that `body_timeout_s`
+    after its head; what a long poll or a ping waits on purpose comes on top.
+    """
 
     body_bytes_max: int = 256 * 1024
     body_timeout_s: float = 30.0
+    answer_timeout_s: float = 10.0
     import_line_bytes_max: int = 4_096
     retention_s: int = 7 * 86_400
     allow_ports: tuple[int, ...] = ()
@@ -36,6 +41,8 @@ class Limits:
     def of(cls, settings: Settings) -> "Limits":
         return cls(
             body_bytes_max=settings.body_bytes_max,
+            body_timeout_s=settings.body_timeout_s,
+            answer_timeout_s=settings.answer_timeout_s,
             import_line_bytes_max=settings.import_line_bytes_max,
             retention_s=settings.retention_s,
             allow_ports=settings.allow_ports,

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from app import metrics
+from app.api.refusals import Refusals
 from app.api.waiters import Waiters
 from app.metrics import Histogram, Labels, Metrics
 
@@ -15,6 +16,7 @@ class Stats:
     """Plain numbers, read when somebody scrapes."""
 
     by_status: Counter[int] = field(default_factory=Counter[int])
+    refusals: Refusals = field(default_factory=Refusals)
     time: Histogram = field(default_factory=Histogram)
     open: int = 0
     accepted: int = 0
@@ -31,6 +33,7 @@ class Stats:
 def register(to: Metrics, stats: Stats, waiters: Waiters) -> None:
     """Adds the metrics of an api process."""
     to.register(*metrics.REQUESTS, stats.requests)
+    to.register(*metrics.PROBLEMS, stats.refusals.read)
     to.register(*metrics.FEED_WAITS, lambda: waiters.waiting)
     fields = {
         "time": metrics.REQUEST_TIME,

@@ -35,9 +35,12 @@ def _checked(headers: dict[str, str]) -> dict[str, str]:
 
 def _few(headers: Any) -> Any:
     """Counts them before each is looked at."""
-    if isinstance(headers, dict) and len(cast(dict[str, Any], headers)) > COUNT_MAX:
+    if not isinstance(headers, dict):
+        return headers
+    found = cast(dict[str, Any], headers)
+    if len(found) > COUNT_MAX:
         raise ValueError(f"must be {COUNT_MAX} headers at most")
-    return headers
+    return found
 
 
 Headers = Annotated[
