@@ -74,17 +74,18 @@ def encode_users(users: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who one slice of a post went to in one shard; all three have one entry a recipient."""
+    """Who one slice of a post went to in one shard, and when; the rest has one entry a recipient."""
 
     users: tuple[str, ...]
     offsets: tuple[int, ...]
     endpoints: tuple[tuple[str, ...], ...]
+    at_ms: int
 
 
 def decode_roster(raw: bytes) -> Roster:
     """Written by fan_out.lua: the ids of one recipient's endpoints stand in one string."""
-    users, offsets, endpoints = _unpack(raw, use_list=False)
-    return Roster(users, offsets, tuple(_split_ids(ids) for ids in endpoints))
+    users, offsets, endpoints, at_ms = _unpack(raw, use_list=False)
+    return Roster(users, offsets, tuple(_split_ids(ids) for ids in endpoints), at_ms)
 
 
 def _split_ids(ids: str) -> tuple[str, ...]:

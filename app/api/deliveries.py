@@ -7,7 +7,7 @@ from app.api.schemas import deliveries as schemas
 from app.api.schemas.deliveries import DeadLetterQuery, DeliveryQuery, Replay
 from app.api.schemas.fields import Nothing
 from app.clock import now_ms
-from app.store.ledger import Delivery
+from app.store.deliveries import Delivery
 from app.wire import AttemptEntry, rfc3339
 
 
@@ -77,7 +77,7 @@ async def replay(ask: Ask[Nothing, Replay]) -> Answer:
 
 
 def show(delivery: Delivery) -> schemas.Delivery:
-    next_, updated = delivery.next_attempt_at_ms, delivery.updated_at_ms
+    next_ = delivery.next_attempt_at_ms
     return schemas.Delivery.model_construct(
         id=delivery.id,
         post=delivery.post,
@@ -92,7 +92,7 @@ def show(delivery: Delivery) -> schemas.Delivery:
         last_status=delivery.last_status,
         last_error=delivery.last_error,
         next_attempt_at=None if next_ is None else rfc3339(next_),
-        updated_at=None if updated is None else rfc3339(updated),
+        updated_at=rfc3339(delivery.updated_at_ms),
     )
 
 

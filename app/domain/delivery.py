@@ -63,9 +63,9 @@ TRANSITIONS: dict[State | None, frozenset[State]] = {
     State.PARKED_PENDING: frozenset({State.PENDING, State.RETRYING, State.DELIVERED}) | FINAL,
     State.PARKED_RETRYING: frozenset({State.RETRYING, State.DELIVERED}) | FINAL,
     State.DELIVERED: frozenset({State.RETRYING}),
-    State.DEAD: frozenset({State.RETRYING, State.DELIVERED}),
-    State.SUPPRESSED: frozenset({State.RETRYING, State.DELIVERED}),
-    State.CANCELLED: frozenset({State.RETRYING, State.DELIVERED}),
+    State.DEAD: frozenset({State.PENDING, State.RETRYING, State.DELIVERED}),
+    State.SUPPRESSED: frozenset({State.PENDING, State.RETRYING, State.DELIVERED}),
+    State.CANCELLED: frozenset({State.PENDING, State.RETRYING, State.DELIVERED}),
 }
 
 

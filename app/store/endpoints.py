@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import secrets as randomness
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +10,14 @@ from typing import Any, Literal
 
 from app.domain.ids import ENDPOINT_RANDOM_BITS, endpoint_id, is_endpoint_id, shard_of_id
 from app.domain.shard import shard_of
-from app.errors import NoSender, TooManyEndpoints
+from app.errors import NoSender, SealingError, TooManyEndpoints
 from app.sealing import Sealer
 from app.store import keys
 from app.store.client import Store
 from app.store.replies import pairs
 from app.wire import AttemptEntry, decode_attempt
+
+log = logging.getLogger(__name__)
 
 Method = Literal["POST", "GET", "rest"]
 EndpointState = Literal["active", "open", "disabled"]
@@ -37,7 +40,10 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A webhook address with its options and health. `secrets` has the newest first."""
+    """A webhook address with its options and health.
+
+    `secrets` has the newest first; it is empty when they were sealed by a key that is not ours.
+    """
 
     id: str
     user: str
@@ -132,8 +138,13 @@ class Endpoints:
 
     def _keys(self, id_: str) -> list[bytes]:
         shard = shard_of_id(id_)
-        states = keys.endpoint_states(shard)
-        return [keys.endpoint(shard, id_), keys.routes(shard), keys.changes(shard), states]
+        return [
+            keys.endpoint(shard, id_),
+            keys.routes(shard),
+            keys.changes(shard),
+            keys.endpoint_states(shard),
+            keys.probes(shard),
+        ]
 
     def _is_ours(self, id_: str) -> bool:
         return is_endpoint_id(id_) and shard_of_id(id_) < self._shards
@@ -168,52 +179,68 @@ class Endpoints:
         endpoint = await self.get(id_)
         if endpoint is None:
             return None
-        types: tuple[str, ...] | None = changes.get("types", endpoint.types)
-        word = _route_word(id_, types or ALL_TYPES)
-        return await self._write(endpoint, changes, word)
+        # The route changes with the types and only then: two changes at once must not put back
+        # each other's word.
+        word = _route_word(id_, changes["types"] or ALL_TYPES) if "types" in changes else ""
+        await self._write(id_, endpoint.user, changes, word=word)
+        return await self.get(id_)
 
     async def _write(
-        self, endpoint: Endpoint, changes: Mapping[str, Any], word: str = ""
-    ) -> Endpoint | None:
+        self, id_: str, user: str, changes: Mapping[str, Any], *, word: str = "", known: bytes = b""
+    ) -> bool:
+        """False when the endpoint's sealed secrets are not `known` (b"": any will do)."""
         removed = [name for name, value in changes.items() if value is None]
-        head = [endpoint.id, endpoint.user, word, self._changes_max, len(removed), *removed]
-        changed = await self._store.call(
-            "change_endpoint", self._keys(endpoint.id), [*head, *_flat(changes)]
+        head = [id_, user, word, self._changes_max, known, len(removed), *removed]
+        answer = await self._store.call(
+            "change_endpoint", self._keys(id_), [*head, *_flat(changes)]
         )
-        return await self.get(endpoint.id) if changed else None
+        return answer != b"moved"
 
     async def delete(self, id_: str) -> bool:
-        endpoint = await self.get(id_)
-        if endpoint is None:
+        """True when there was one."""
+        user = await self._owner_of(id_)
+        if user is None:
             return False
-        named = [*self._keys(id_), keys.attempts(endpoint.shard, id_)]
-        head = [id_, endpoint.user, self._changes_max]
-        return await self._store.call("delete_endpoint", named, head) == 1
+        shard = shard_of_id(id_)
+        named = [*self._keys(id_), keys.attempts(shard, id_), keys.parked(shard, id_)]
+        await self._store.call("delete_endpoint", named, [id_, user, self._changes_max])
+        return True
+
+    async def _owner_of(self, id_: str) -> str | None:
+        if not self._is_ours(id_):
+            return None
+        user = await self._store.execute("HGET", keys.endpoint(shard_of_id(id_), id_), "user")
+        return None if user is None else user.decode()
 
     async def rotate(self, id_: str, secret: str, overlap_s: float, now_ms: int) -> Endpoint | None:
         """A new secret; those before it sign too for `overlap_s` more."""
-        endpoint = await self.get(id_)
-        if endpoint is None:
+        if not self._is_ours(id_):
             return None
-        until = now_ms + round(overlap_s * 1000)
-        kept = [
-            Secret(old.value, min(old.expires_at_ms or until, until))
-            for old in endpoint.secrets
-            if old.expires_at_ms is None or old.expires_at_ms > now_ms
-        ]
-        live = (Secret(secret), *kept)[:SECRETS_MAX]
-        return await self._write(endpoint, {"secrets": self._seal(id_, live)})
+        key = keys.endpoint(shard_of_id(id_), id_)
+        until_ms = now_ms + round(overlap_s * 1000)
+        while True:
+            user, sealed = await self._store.execute("HMGET", key, "user", "secrets")
+            if user is None:
+                return None
+            old = self._open(id_, sealed)
+            if old and old[0].value == secret:  # written by a first try, whose answer was lost
+                break
+            new = _with_new_secret(secret, old, now_ms, until_ms)
+            if await self._write(
+                id_, user.decode(), {"secrets": self._seal(id_, new)}, known=sealed
+            ):
+                break
+        return await self.get(id_)
 
     async def enable(self, id_: str) -> Endpoint | None:
         """Active again, with a clean record."""
-        endpoint = await self.get(id_)
-        if endpoint is None:
+        user = await self._owner_of(id_)
+        if user is None:
             return None
         cleared = ("disabled_reason", "first_failure_at", "failure_days", "open_until")
         changes: dict[str, Any] = dict.fromkeys(cleared)
-        return await self._write(
-            endpoint, {**changes, "state": "active", "consecutive_failures": 0}
-        )
+        await self._write(id_, user, {**changes, "state": "active", "consecutive_failures": 0})
+        return await self.get(id_)
 
     async def attempts(
         self, id_: str, after: int, limit: int
@@ -242,8 +269,17 @@ class Endpoints:
         rows = [[secret.value, secret.expires_at_ms] for secret in secrets]
         return self._sealer.seal(json.dumps(rows).encode(), id_.encode())
 
+    def _open(self, id_: str, sealed: bytes) -> tuple[Secret, ...]:
+        """Nothing when they do not open: one such endpoint must not stop the others that are read
+        with it, and a rotation gives it a secret again."""
+        try:
+            opened = json.loads(self._sealer.open(sealed, id_.encode()))
+        except SealingError as error:
+            log.error("secrets do not open", extra={"endpoint": id_, "error": str(error)})
+            return ()
+        return tuple(Secret(value, expires_at_ms) for value, expires_at_ms in opened)
+
     def _endpoint(self, id_: str, fields: dict[str, bytes]) -> Endpoint:
-        opened = json.loads(self._sealer.open(fields["secrets"], id_.encode()))
         schedule = _json(fields.get("retry_schedule_s"))
         types = _json(fields.get("types"))
         return Endpoint(
@@ -256,7 +292,7 @@ class Endpoints:
             rate_per_s=_json(fields.get("rate_per_s")),
             retry_schedule_s=tuple(schedule) if schedule is not None else None,
             description=_json(fields.get("description")),
-            secrets=tuple(Secret(value, expires) for value, expires in opened),
+            secrets=self._open(id_, fields["secrets"]),
             state=fields["state"].decode(),  # pyright: ignore[reportArgumentType]
             disabled_reason=_text(fields.get("disabled_reason")),
             created_at_ms=int(fields["created_at"]),
@@ -279,6 +315,18 @@ async def _wait_for_reply(store: Store, key: bytes, timeout_s: float) -> bytes |
             return reply
         await asyncio.sleep(min(wait_s, left))
         wait_s = min(wait_s * 1.5, 0.25)
+
+
+def _with_new_secret(
+    secret: str, old: tuple[Secret, ...], now_ms: int, until_ms: int
+) -> tuple[Secret, ...]:
+    """The new one first; those that still live, until their end or `until_ms`."""
+    kept = [
+        Secret(one.value, min(one.expires_at_ms or until_ms, until_ms))
+        for one in old
+        if one.expires_at_ms is None or one.expires_at_ms > now_ms
+    ]
+    return (Secret(secret), *kept)[:SECRETS_MAX]
 
 
 def _route_word(id_: str, types: tuple[str, ...]) -> str:

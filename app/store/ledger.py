@@ -1,11 +1,13 @@
 """The ledger: what became of every (post, recipient, channel), and sending it again.
 
 A slice's roster says who it went to and never changes; its outcomes say what became of the
-webhook deliveries, and one that is not there is pending. A socket delivery has no record at all:
-its state follows from the recipient's cursor and the offset in the roster.
+webhook deliveries. What a call costs does not depend on how many deliveries there are, but for
+the counts: `Ledger.of_post` says what they cost.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,43 +19,24 @@ from app.domain.ids import (
     parse_delivery_id,
     shard_of_id,
 )
-from app.store import keys
+from app.store import keys, retries
 from app.store.client import Call, Store
-from app.store.posts import Posts
+from app.store.deliveries import Delivery, Place, read_rows, read_socket, read_webhooks
+from app.store.posts import Posts, Progress
 from app.store.replies import pairs
-from app.wire import (
-    AttemptEntry,
-    Record,
-    Roster,
-    decode_attempt,
-    decode_record,
-    decode_roster,
-    encode_time,
-)
+from app.wire import AttemptEntry, decode_attempt
 
 STATES = ("pending", "retrying", "delivered", "dead", "suppressed", "cancelled")
 SCAN_MAX = 40  # rosters looked at for one page; a page may be short, its `next` goes on
-MOVE_MAX = 500  # deliveries put back in one call
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One row of the ledger. `state` is the API's word; times in milliseconds, None: not known."""
-
-    id: str
-    post: str
-    version: int
-    recipient: str
-    offset: int
-    channel: str
-    endpoint: str | None
-    state: str
-    parked: bool
-    attempts: int
-    last_status: int | None
-    last_error: str | None
-    next_attempt_at_ms: int | None
-    updated_at_ms: int | None
+READ_MAX = 8  # of them at once
+COUNT_MAX = 128  # rosters counted in one round trip
+COUNTED_ANEW_MAX = 1_024  # of a post with more rosters than this, counts may be some seconds old
+COUNTS_AGE_MAX_S = 5.0
+COUNTS_KEPT_MAX = 256
+DEAD_READ_MAX = 500  # dead letters looked at at once
+DEAD_SCAN_MAX = 20  # times that, for one page
+SOCKETS_TTL_S = 120  # as fan-out gives it
+SOCKETS_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +48,43 @@ class DeliveryPage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a roster stands: post, version, slice and shard."""
+class _Places:
+    """All rosters a post can have, in the order in which they were written, by number."""
 
     post: str
-    version: int
-    slice: int
-    shard: int
+    progress: Progress
+    shards: int
 
-    @property
-    def roster_key(self) -> bytes:
-        return keys.roster(self.shard, self.post, self.version, self.slice)
+    def __len__(self) -> int:
+        return self.progress.version * self.progress.slices * self.shards
 
-    @property
-    def outcomes_key(self) -> bytes:
-        return keys.outcomes(self.shard, self.post, self.version, self.slice)
+    def at(self, start: int, stop: int) -> list[Place]:
+        places: list[Place] = []
+        for number in range(start, min(stop, len(self))):
+            slices, shard = divmod(number, self.shards)
+            version, slice_ = divmod(slices, self.progress.slices)
+            places.append(Place(self.post, version + 1, slice_, shard))
+        return places
 
 
 class Ledger:
     """Reads the ledger, and puts deliveries back on their way."""
 
-    def __init__(self, store: Store, shards: int, posts: Posts, *, changes_max: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        shards: int,
+        posts: Posts,
+        *,
+        changes_max: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._shards = shards
         self._posts = posts
         self._changes_max = changes_max
+        self._clock = clock
+        self._counted: OrderedDict[str, tuple[float, dict[str, int]]] = OrderedDict()
 
     async def of_post(
         self,
@@ -103,234 +98,156 @@ class Ledger:
         """A post's deliveries in the order they were fanned out; None when there is no such post.
 
         `after` is the `next` of the page before, "place.index". Raises ValueError on a bad one.
+
+        For the counts the store looks at every roster, 16 µs for one of 64 recipients. From
+        `COUNTED_ANEW_MAX` rosters on they are kept for `COUNTS_AGE_MAX_S`, so that paging through
+        the deliveries of a million does not count that million on every page.
         """
         progress = await self._posts.progress(post_id)
         if progress is None:
             return None
-        start, skip = _parse_position(after)
-        places = [
-            _Place(post_id, version, slice_, shard)
-            for version in range(1, progress.version + 1)
-            for slice_ in range(progress.slices)
-            for shard in range(self._shards)
-        ]
-        items: list[Delivery] = []
-        position: str | None = None
-        for index in range(start, min(start + SCAN_MAX, len(places))):
-            rows = await self._rows(places[index])
-            for row, delivery in enumerate(rows):
-                if index == start and row < skip:
-                    continue
-                if not _matches(delivery, state, channel):
-                    continue
-                if len(items) == limit:
-                    position = f"{index}.{row}"
-                    break
-                items.append(delivery)
-            if position:
-                break
-        else:
-            if start + SCAN_MAX < len(places):
-                position = f"{start + SCAN_MAX}.0"
-        counts = await self.counts(post_id, places)
-        return DeliveryPage(counts, progress.fanned_out, items, position)
+        position = _parse_position(after)
+        places = _Places(post_id, progress, self._shards)
+        items, next_ = await self._collect(places, position, state, channel, limit)
+        counts = await self._counts(post_id, places)
+        return DeliveryPage(counts, progress.fanned_out, items, next_)
 
-    async def counts(self, post_id: str, places: Sequence[_Place]) -> dict[str, int]:
+    async def _collect(
+        self,
+        places: _Places,
+        position: tuple[int, int],
+        state: str | None,
+        channel: str | None,
+        limit: int,
+    ) -> tuple[list[Delivery], str | None]:
+        """Up to `limit` matching rows from a position on, and where to go on."""
+        start, skip = position
+        stop = min(start + SCAN_MAX, len(places))
+        items: list[Delivery] = []
+        for first in range(start, stop, READ_MAX):
+            part = places.at(first, min(first + READ_MAX, stop))
+            for number, rows in enumerate(await read_rows(self._store, part), first):
+                for index, row in enumerate(rows):
+                    if (number == start and index < skip) or not _matches(row, state, channel):
+                        continue
+                    if len(items) == limit:
+                        return items, f"{number}.{index}"
+                    items.append(row)
+        return items, f"{stop}.0" if stop < len(places) else None
+
+    async def _counts(self, post_id: str, places: _Places) -> dict[str, int]:
         """Deliveries by state, both channels: webhooks from the tally, sockets from cursors."""
+        if len(places) <= COUNTED_ANEW_MAX:
+            return await self._count(post_id, places)
+        now = self._clock()
+        kept = self._counted.get(post_id)
+        if kept is not None and now - kept[0] <= COUNTS_AGE_MAX_S:
+            return dict(kept[1])
+        counts = await self._count(post_id, places)
+        self._counted[post_id] = (now, counts)
+        self._counted.move_to_end(post_id)
+        while len(self._counted) > COUNTS_KEPT_MAX:
+            self._counted.popitem(last=False)
+        return dict(counts)
+
+    async def _count(self, post_id: str, places: _Places) -> dict[str, int]:
         counts: dict[str, int] = dict.fromkeys(STATES, 0)
         tallies = await self._store.run_many(
             [("HGETALL", keys.tally(shard, post_id)) for shard in range(self._shards)]
         )
         for raw in tallies:
-            tally = {name: int(value) for name, value in pairs(raw)}
-            open_ = tally.get(b"webhooks", 0)
-            for letter in (State.RETRYING, *FINAL):
-                number = tally.get(letter.value.encode(), 0)
-                counts[letter.word] += number
-                open_ -= number
-            counts["pending"] += open_
-        async for roster, cursors in self._cursors(places):
-            passed = sum(
-                cursor >= offset for cursor, offset in zip(cursors, roster.offsets, strict=True)
-            )
-            counts["delivered"] += passed
-            counts["pending"] += len(roster.users) - passed
+            _add_tally(counts, raw)
+        for start in range(0, len(places), COUNT_MAX):
+            calls = [
+                Call("count_passed", [place.roster_key, keys.cursors(place.shard)])
+                for place in places.at(start, start + COUNT_MAX)
+            ]
+            for recipients, passed in await self._store.call_many(calls):
+                counts["delivered"] += passed
+                counts["pending"] += recipients - passed
         return counts
-
-    async def _cursors(self, places: Sequence[_Place]) -> AsyncIterator[tuple[Roster, list[int]]]:
-        """Each roster that exists with its recipients' cursors, some dozens a round trip."""
-        for start in range(0, len(places), SCAN_MAX):
-            part = places[start : start + SCAN_MAX]
-            raws = await self._store.run_many([("GET", place.roster_key) for place in part])
-            found = [
-                (place, decode_roster(raw)) for place, raw in zip(part, raws, strict=True) if raw
-            ]
-            answers = await self._store.run_many(
-                [("HMGET", keys.cursors(place.shard), *roster.users) for place, roster in found]
-            )
-            for (_, roster), cursors in zip(found, answers, strict=True):
-                yield roster, [int(cursor or 0) for cursor in cursors]
-
-    async def _rows(self, place: _Place) -> list[Delivery]:
-        raw, outcomes = await self._store.run_many(
-            [("GET", place.roster_key), ("HGETALL", place.outcomes_key)]
-        )
-        if raw is None:
-            return []
-        roster = decode_roster(raw)
-        cursors, repushes = await self._store.run_many(
-            [
-                ("HMGET", keys.cursors(place.shard), *roster.users),
-                ("HMGET", keys.repushes(place.shard), *roster.users),
-            ]
-        )
-        records = {id_.decode(): decode_record(value) for id_, value in pairs(outcomes)}
-        rows: list[Delivery] = []
-        for index, (user, offset, endpoints) in enumerate(
-            zip(roster.users, roster.offsets, roster.endpoints, strict=True)
-        ):
-            pushes = _pushes(repushes[index], offset)
-            rows.append(_socket(place, index, user, offset, int(cursors[index] or 0), pushes))
-            rows += [
-                _webhook(place, endpoint, user, offset, records.get(endpoint))
-                for endpoint in endpoints
-            ]
-        return rows
 
     async def get(self, delivery_id: str) -> tuple[Delivery, list[AttemptEntry]] | None:
         """A delivery and its attempts, the oldest first; None when there is none (any more)."""
-        parsed = parse_delivery_id(delivery_id)
-        place = self._place(parsed)
-        if parsed is None or place is None:
-            return None
-        found = next((row for row in await self._rows(place) if row.id == delivery_id), None)
-        if found is None:
-            return None
-        log: list[AttemptEntry] = []
-        if isinstance(parsed, WebhookDelivery):
-            raws = await self._store.execute(
-                "LRANGE", keys.attempts(place.shard, parsed.endpoint), 0, -1
-            )
-            entries = (decode_attempt(raw) for raw in reversed(raws))
-            log = [entry for entry in entries if entry.delivery == delivery_id]
-        return found, log
+        parsed = self._parse(delivery_id)
+        match parsed:
+            case WebhookDelivery():
+                (found,) = await read_webhooks(self._store, [parsed])
+                return None if found is None else (found, await self._log_of(parsed))
+            case SocketDelivery():
+                found = await read_socket(self._store, parsed)
+                return None if found is None else (found, [])
+            case None:
+                return None
 
-    def _place(self, parsed: WebhookDelivery | SocketDelivery | None) -> _Place | None:
+    async def _log_of(self, delivery: WebhookDelivery) -> list[AttemptEntry]:
+        key = keys.attempts(delivery.shard, delivery.endpoint)
+        raws = await self._store.execute("LRANGE", key, 0, -1)
+        entries = (decode_attempt(raw) for raw in reversed(raws))
+        return [entry for entry in entries if entry.delivery == str(delivery)]
+
+    def _parse(self, delivery_id: str) -> WebhookDelivery | SocketDelivery | None:
+        parsed = parse_delivery_id(delivery_id)
         if parsed is None or not is_post_id(parsed.post) or parsed.shard >= self._shards:
             return None
-        return _Place(parsed.post, parsed.version, parsed.slice, parsed.shard)
+        return parsed
+
+    # Sending again
 
     async def retry(self, delivery_id: str, now_ms: int) -> bool:
         """Sends a delivery again now, whatever its state; False when there is no such delivery.
 
         A socket delivery is pushed again to the recipient's open sockets.
         """
-        found = await self.get(delivery_id)
-        if found is None:
-            return False
-        if found[0].channel == "webhook":
-            await self.reschedule([delivery_id], now_ms)
-        else:
-            await self._push_again(found[0])
-        return True
+        parsed = self._parse(delivery_id)
+        match parsed:
+            case WebhookDelivery():
+                (found,) = await read_webhooks(self._store, [parsed])
+                if found is not None:
+                    await self.reschedule([delivery_id], now_ms)
+            case SocketDelivery():
+                found = await read_socket(self._store, parsed)
+                if found is not None:
+                    await self._push_again(parsed.shard, found)
+            case None:
+                return False
+        return found is not None
 
-    async def _push_again(self, delivery: Delivery) -> None:
-        """Tells every gateway that holds a socket of the recipient to push the offset again."""
-        parsed = parse_delivery_id(delivery.id)
-        assert isinstance(parsed, SocketDelivery)
-        shard = parsed.shard
-        route = await self._store.execute("HGET", keys.routes(shard), delivery.recipient)
-        nodes = [word[1:] for word in (route or b"").decode().split() if word.startswith("@")]
-        await self._store.run_many(
+    async def _push_again(self, shard: int, delivery: Delivery) -> None:
+        await self._store.call(
+            "push_again",
+            [keys.routes(shard)],
             [
-                (
-                    *("XADD", keys.sockets(shard, node), "NOMKSTREAM", "*"),
-                    *("u", delivery.recipient, "n", delivery.offset),
-                )
-                for node in nodes
-            ]
+                *(keys.tag(shard), delivery.recipient, delivery.offset),
+                *(SOCKETS_MAX, SOCKETS_TTL_S),
+            ],
         )
 
     async def reschedule(
         self, ids: Sequence[str], now_ms: int, *, start_ms: int = 0, gap_ms: float = 0
     ) -> int:
-        """Puts webhook deliveries back on their way: at once, or from `start_ms` on, spread out.
-
-        Returns how many; one that is on its way already is not counted.
-        """
-        by_shard: dict[int, list[str]] = {}
-        for id_ in ids:
-            by_shard.setdefault(shard_of_id(id_), []).append(id_)
-        calls = [
-            Call(
-                "reschedule",
-                [
-                    keys.retries(shard),
-                    keys.dead(shard),
-                    keys.redeliveries(shard),
-                    keys.changes(shard),
-                ],
-                [
-                    keys.tag(shard),
-                    self._changes_max,
-                    start_ms,
-                    round(gap_ms),
-                    encode_time(now_ms),
-                    *members,
-                ],
-            )
-            for shard, members in by_shard.items()
-        ]
-        return sum(await self._store.call_many(calls))
-
-    async def dead_letters(
-        self, after: str | None, limit: int, endpoint: str | None = None
-    ) -> tuple[list[Delivery], str | None]:
-        """Dead letters, the newest first. Raises ValueError on a bad `after`."""
-        found: list[tuple[int, str]] = []
-        before = _parse_dead_position(after)
-        shards = range(self._shards) if endpoint is None else (shard_of_id(endpoint),)
-        for shard in shards:
-            found += await self._dead_of(shard, before, limit + 1, endpoint)
-        found.sort(reverse=True)
-        page = found[:limit]
-        next_ = f"{page[-1][0]}.{page[-1][1]}" if len(found) > limit else None
-        deliveries = [await self.get(id_) for _, id_ in page]
-        return [delivery[0] for delivery in deliveries if delivery], next_
-
-    async def _dead_of(
-        self, shard: int, before: tuple[int, str] | None, limit: int, endpoint: str | None
-    ) -> list[tuple[int, str]]:
-        high: Any = "+inf" if before is None else before[0]
-        found: list[tuple[int, str]] = []
-        skip = 0
-        while len(found) < limit:
-            raw = await self._store.execute(
-                *("ZRANGE", keys.dead(shard), high, "-inf", "BYSCORE", "REV"),
-                *("LIMIT", skip, MOVE_MAX, "WITHSCORES"),
-            )
-            rows = [(int(score), id_.decode()) for id_, score in pairs(raw)]
-            for row in rows:
-                if before is not None and row >= before:
-                    continue
-                if endpoint is None or row[1].endswith(endpoint):
-                    found.append(row)
-            if len(rows) < MOVE_MAX:
-                break
-            skip += MOVE_MAX
-        return found[:limit]
+        """Puts webhook deliveries back on their way: see `retries.reschedule`."""
+        return await retries.reschedule(
+            self._store,
+            ids,
+            now_ms,
+            changes_max=self._changes_max,
+            start_ms=start_ms,
+            gap_ms=gap_ms,
+        )
 
     async def replay(
         self, *, endpoint: str | None, since_ms: int | None, now_ms: int, gap_ms: float
     ) -> int:
         """Schedules dead letters again, paced per shard; returns how many."""
         shards = range(self._shards) if endpoint is None else (shard_of_id(endpoint),)
-        return sum(
-            [
-                await self._replay_set(keys.dead(shard), endpoint, since_ms, now_ms, now_ms, gap_ms)
-                for shard in shards
-            ]
-        )
+        counts = [
+            await self._reschedule_set(
+                keys.dead(shard), endpoint, since_ms, now_ms, now_ms=now_ms, gap_ms=gap_ms
+            )
+            for shard in shards
+        ]
+        return sum(counts)
 
     async def recover(
         self, endpoint: str, since_ms: int, until_ms: int, now_ms: int, gap_ms: float
@@ -338,35 +255,95 @@ class Ledger:
         """Schedules all that was parked or died for an endpoint in a time; returns how many."""
         shard = shard_of_id(endpoint)
         counts = [
-            await self._replay_set(key, endpoint, since_ms, until_ms, now_ms, gap_ms)
+            await self._reschedule_set(
+                key, endpoint, since_ms, until_ms, now_ms=now_ms, gap_ms=gap_ms
+            )
             for key in (keys.parked(shard, endpoint), keys.dead(shard))
         ]
         return sum(counts)
 
-    async def _replay_set(
+    async def _reschedule_set(
         self,
         key: bytes,
         endpoint: str | None,
         since_ms: int | None,
         until_ms: int,
+        *,
         now_ms: int,
         gap_ms: float,
     ) -> int:
-        """Walks a set by score. What is rescheduled leaves it, what is not is stepped over."""
-        scheduled, stay = 0, 0
-        while True:
+        return await retries.reschedule_set(
+            self._store,
+            key,
+            endpoint=endpoint,
+            since_ms=since_ms,
+            until_ms=until_ms,
+            now_ms=now_ms,
+            gap_ms=gap_ms,
+            changes_max=self._changes_max,
+        )
+
+    # Dead letters
+
+    async def dead_letters(
+        self, after: str | None, limit: int, endpoint: str | None = None
+    ) -> tuple[list[Delivery], str | None]:
+        """Dead letters, the newest first, and where to go on. Raises ValueError on a bad `after`.
+
+        With an endpoint a page may be short: it ends where enough was looked at.
+        """
+        before = _parse_dead_position(after)
+        shards = range(self._shards) if endpoint is None else (shard_of_id(endpoint),)
+        found: list[_DeadLetter] = []
+        reached: _DeadLetter | None = None
+        for shard in shards:
+            of_shard, reached = await self._dead_of(shard, before, limit + 1, endpoint)
+            found += of_shard
+        found.sort(reverse=True)
+        page = found[:limit]
+        last = page[-1] if len(found) > limit else reached
+        wanted = [
+            parsed for _, id_ in page if isinstance(parsed := self._parse(id_), WebhookDelivery)
+        ]
+        rows = await read_webhooks(self._store, wanted)
+        next_ = None if last is None else f"{last[0]}.{last[1]}"
+        return [row for row in rows if row is not None], next_
+
+    async def _dead_of(
+        self, shard: int, before: "_DeadLetter | None", limit: int, endpoint: str | None
+    ) -> "tuple[list[_DeadLetter], _DeadLetter | None]":
+        """Up to `limit` of a shard, and where the search was given up, if it was."""
+        high: Any = "+inf" if before is None else before[0]
+        found: list[_DeadLetter] = []
+        row: _DeadLetter | None = None
+        for part in range(DEAD_SCAN_MAX):
             raw = await self._store.execute(
-                *("ZRANGE", key, since_ms or "-inf", until_ms, "BYSCORE"),
-                *("LIMIT", stay, MOVE_MAX),
+                *("ZRANGE", keys.dead(shard), high, "-inf", "BYSCORE", "REV"),
+                *("LIMIT", part * DEAD_READ_MAX, DEAD_READ_MAX, "WITHSCORES"),
             )
-            ids = [id_.decode() for id_ in raw]
-            chosen = [id_ for id_ in ids if endpoint is None or id_.endswith(endpoint)]
-            start_ms = now_ms + round(gap_ms * scheduled)
-            moved = await self.reschedule(chosen, now_ms, start_ms=start_ms, gap_ms=gap_ms)
-            scheduled += moved
-            stay += len(ids) - moved
-            if len(ids) < MOVE_MAX:
-                return scheduled
+            for id_, score in pairs(raw):
+                row = int(score), id_.decode()
+                if (before is None or row < before) and _is_for(row[1], endpoint):
+                    found.append(row)
+                    if len(found) == limit:
+                        return found, None
+            if len(raw) < 2 * DEAD_READ_MAX:
+                return found, None
+        return found, row
+
+
+_DeadLetter = tuple[int, str]  # when it died, its id
+
+
+def _add_tally(counts: dict[str, int], raw: Sequence[Any]) -> None:
+    """What is in none of the states told apart there is pending."""
+    tally = {name: int(value) for name, value in pairs(raw)}
+    open_ = tally.get(b"webhooks", 0)
+    for state in (State.RETRYING, *FINAL):
+        number = tally.get(state.value.encode(), 0)
+        counts[state.word] += number
+        open_ -= number
+    counts["pending"] += open_
 
 
 def _parse_position(after: str | None) -> tuple[int, int]:
@@ -378,7 +355,7 @@ def _parse_position(after: str | None) -> tuple[int, int]:
     return int(place), int(row)
 
 
-def _parse_dead_position(after: str | None) -> tuple[int, str] | None:
+def _parse_dead_position(after: str | None) -> _DeadLetter | None:
     if after is None:
         return None
     at_ms, _, id_ = after.partition(".")
@@ -393,53 +370,5 @@ def _matches(delivery: Delivery, state: str | None, channel: str | None) -> bool
     )
 
 
-def _pushes(raw: bytes | None, offset: int) -> int:
-    """How often an offset was pushed beyond the first time, where a gateway noted it."""
-    if raw is None:
-        return 0
-    noted, _, attempts = raw.partition(b":")
-    return int(attempts) if int(noted) == offset else 0
-
-
-def _socket(
-    place: _Place, index: int, user: str, offset: int, cursor: int, pushes: int
-) -> Delivery:
-    delivered = cursor >= offset
-    return Delivery(
-        id=str(SocketDelivery(place.post, place.version, place.slice, place.shard, index)),
-        post=place.post,
-        version=place.version,
-        recipient=user,
-        offset=offset,
-        channel="socket",
-        endpoint=None,
-        state="delivered" if delivered else "pending",
-        parked=False,
-        attempts=max(pushes, 1 if delivered else 0),
-        last_status=None,
-        last_error=None,
-        next_attempt_at_ms=None,
-        updated_at_ms=None,
-    )
-
-
-def _webhook(
-    place: _Place, endpoint: str, user: str, offset: int, record: Record | None
-) -> Delivery:
-    seen = record or Record(State.PENDING, 0)
-    return Delivery(
-        id=str(WebhookDelivery(place.post, place.version, place.slice, endpoint)),
-        post=place.post,
-        version=place.version,
-        recipient=user,
-        offset=offset,
-        channel="webhook",
-        endpoint=endpoint,
-        state=seen.state.word,
-        parked=seen.state.is_parked,
-        attempts=seen.attempts,
-        last_status=seen.status or None,
-        last_error=seen.error or None,
-        next_attempt_at_ms=seen.due_ms or None if not seen.state.is_final else None,
-        updated_at_ms=seen.updated_at_ms or None,
-    )
+def _is_for(delivery_id: str, endpoint: str | None) -> bool:
+    return endpoint is None or delivery_id.endswith(f"-{endpoint}")

@@ -74,7 +74,7 @@ class Delivery(Out):
     last_status: int | None = _left_out()
     last_error: str | None = _left_out()
     next_attempt_at: TimeText | None = _left_out()
-    updated_at: TimeText | None
+    updated_at: TimeText
 
 
 class FullDelivery(Delivery):

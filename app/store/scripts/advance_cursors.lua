@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Moves users' cursors forward: never back, never past the newest offset.
 -- KEYS  cursors, trimmed, repushes
 -- ARGV  tag, user, offset, user, offset …

@@ -1,23 +1,30 @@
 -- Changes fields of an endpoint that exists, and its word in the route when one is given.
--- KEYS  endpoint, routes, changes, endpoint states
--- ARGV  id, user, route word ('' leaves it), changes_max, removed field count, removed…, field, value…
--- Returns 1, or 0 when there is no such endpoint.
-local before = redis.call('HGET', KEYS[1], 'state')
-if not before then
+-- KEYS  endpoint, routes, changes, endpoint states, probes
+-- ARGV  id, user, route word ('' leaves it), changes_max, secrets as the caller knows them ('' when
+--       it does not matter), removed field count, removed…, field, value…
+-- Returns 1, 0 when there is no such endpoint, or 'moved': the secrets are others by now.
+local before = redis.call('HMGET', KEYS[1], 'state', 'secrets')
+if not before[1] then
   return 0
 end
 local id, user, word = ARGV[1], ARGV[2], ARGV[3]
-local removed = tonumber(ARGV[5])
-if removed > 0 then
-  redis.call('HDEL', KEYS[1], unpack(ARGV, 6, 5 + removed))
+if ARGV[5] ~= '' and ARGV[5] ~= before[2] then
+  return 'moved'
 end
-if #ARGV > 5 + removed then
-  redis.call('HSET', KEYS[1], unpack(ARGV, 6 + removed))
+local removed = tonumber(ARGV[6])
+if removed > 0 then
+  redis.call('HDEL', KEYS[1], unpack(ARGV, 7, 6 + removed))
+end
+if #ARGV > 6 + removed then
+  redis.call('HSET', KEYS[1], unpack(ARGV, 7 + removed))
 end
 local after = redis.call('HGET', KEYS[1], 'state')
-if after ~= before then
-  redis.call('HINCRBY', KEYS[4], before, -1)
+if after ~= before[1] then
+  redis.call('HINCRBY', KEYS[4], before[1], -1)
   redis.call('HINCRBY', KEYS[4], after, 1)
+end
+if after == 'active' and before[1] ~= after then
+  redis.call('ZADD', KEYS[5], 0, id) -- due at once: what is parked is to be set free
 end
 if word ~= '' then
   local words = {}

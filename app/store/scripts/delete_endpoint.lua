@@ -1,13 +1,15 @@
+#!lua flags=allow-oom
 -- Deletes an endpoint with its log, and takes it out of its user's route.
--- KEYS  endpoint, routes, changes, endpoint states, attempts
+-- KEYS  endpoint, routes, changes, endpoint states, probes, attempts, parked
 -- ARGV  id, user, changes_max
--- Returns 1, or 0 when there was none. What is parked is suppressed by the janitor afterwards.
+-- Returns 1, or 0 when there was none. What is parked for it is suppressed by the sender, bit by
+-- bit: there may be a lot.
 local state = redis.call('HGET', KEYS[1], 'state')
-if state then
-  redis.call('HINCRBY', KEYS[4], state, -1)
+if not state then
+  return 0
 end
-local existed = redis.call('DEL', KEYS[1])
-redis.call('DEL', KEYS[5])
+redis.call('DEL', KEYS[1], KEYS[6])
+redis.call('HINCRBY', KEYS[4], state, -1)
 local words = {}
 for word in string.gmatch(redis.call('HGET', KEYS[2], ARGV[2]) or '', '%S+') do
   if string.sub(word, 1, 10) ~= ARGV[1] then
@@ -19,7 +21,8 @@ if #words == 0 then
 else
   redis.call('HSET', KEYS[2], ARGV[2], table.concat(words, ' '))
 end
-if existed == 1 then
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'e', ARGV[1])
+if redis.call('EXISTS', KEYS[7]) == 1 then
+  redis.call('ZADD', KEYS[5], 0, ARGV[1])
 end
-return existed
+redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'e', ARGV[1])
+return 1

@@ -43,7 +43,7 @@ for i = 1, #users do
   if cut then
     offset = offset + cut
   end
-  if length >= inbox_max then
+  if length >= inbox_max and length > inbox_keep then
     redis.call('LTRIM', inbox_prefix .. user, -inbox_keep, -1)
     redis.call('HINCRBY', KEYS[4], user, length - inbox_keep)
   end
@@ -73,7 +73,9 @@ for i = 1, #users do
   endpoints[i] = ids
 end
 
-redis.call('SET', KEYS[1], cmsgpack.pack({users, offsets, endpoints}), 'EX', ARGV[5])
+local now = redis.call('TIME')
+local at_ms = now[1] * 1000 + math.floor(now[2] / 1000)
+redis.call('SET', KEYS[1], cmsgpack.pack({users, offsets, endpoints, at_ms}), 'EX', ARGV[5])
 redis.call('HINCRBY', KEYS[2], 'recipients', #users)
 if n_webhook > 0 then
   redis.call('HINCRBY', KEYS[2], 'webhooks', n_webhook)

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Closes an event whose last slice is fanned out: its entry is acknowledged and deleted.
 -- KEYS  lease, posts stream, post
 -- ARGV  token, group, entry id, version, slices fanned out

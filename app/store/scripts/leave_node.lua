@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Takes a gateway out of users' routes.
 -- KEYS  routes
 -- ARGV  node, user…

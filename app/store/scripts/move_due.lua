@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Moves the retries that are due to the redelivery stream.
 -- KEYS  lease, retries, redeliveries
 -- ARGV  token, now_ms, limit, backlog_max

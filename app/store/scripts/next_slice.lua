@@ -46,6 +46,17 @@ local only = nil
 if post[2] then
   only = cmsgpack.unpack(post[2]).only
 end
+-- `<` compares by the server's locale, the sets are in the order of bytes.
+local function is_before(x, y)
+  for i = 1, math.min(#x, #y) do
+    local a, b = string.byte(x, i), string.byte(y, i)
+    if a ~= b then
+      return a < b
+    end
+  end
+  return #x < #y
+end
+
 local page, last = {}, 1
 if only then
   if not resume then
@@ -76,12 +87,12 @@ else
   local i, j = 1, 1
   while (a[i] or b[j]) and (limit < 0 or #page < limit) do
     local x, y = a[i], b[j]
-    if not y or (x and x < y) then
-      page[#page + 1], i = x, i + 1
-    elseif not x or y < x then
-      page[#page + 1], j = y, j + 1
-    else
+    if x == y then
       page[#page + 1], i, j = x, i + 1, j + 1
+    elseif not y or (x and is_before(x, y)) then
+      page[#page + 1], i = x, i + 1
+    else
+      page[#page + 1], j = y, j + 1
     end
   end
   if limit < 0 then

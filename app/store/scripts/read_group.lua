@@ -2,6 +2,7 @@
 -- KEYS  lease, stream
 -- ARGV  token, group, consumer, count, from ('>' or the id after which to re-read what is pending)
 -- Returns the entries, or 'lost' when the lease is another's.
+-- ONCE  What a lost reply told of is pending then: the reader must know, and read it from 0.
 -- A reader without the lease would move entries into the pending list unseen by the new owner.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 'lost'

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Writes what became of deliveries: ledger, tally, attempt log, and their next place; then
 -- acknowledges the stream entries that are done.
 -- KEYS  lease, retries, dead, deliveries, redeliveries, probes, batch, endpoint states
@@ -12,22 +13,169 @@
 -- Returns {accepted, refused, dropped to dead for a full list, next due_ms or ''}.
 -- Derived keys, all with the same tag: outcomes, tally, attempts, parked, endpoint.
 --
--- A batch whose answer was lost comes again under its id and is not written twice.
+-- An owner's batch whose answer was lost comes again under its id and is not written twice. What a
+-- former owner may write can be written twice without harm, so its batches leave no id: the
+-- owner's, which may have to come again, must not be forgotten for them.
 --
 -- The fence: the holder of the lease alone decides where a delivery goes next. An outcome from a
 -- former holder counts only if it says "delivered", which is true whoever says it.
+--
+-- It runs in a full store too: nothing in hand would ever be put down otherwise, and
+-- acknowledging is what makes room.
 local owner = redis.call('GET', KEYS[1]) == ARGV[1]
 local tag, now, retention = ARGV[3], ARGV[4], ARGV[5]
 local log_max, parked_max, dead_max = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local PART = 1000 -- even: names and values stay together; Lua's stack takes 8,000 at once
 local function next_due()
   return redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2] or ''
 end
 if redis.call('GET', KEYS[7]) == ARGV[11] then
   return {0, 0, 0, next_due()}
 end
-redis.call('SET', KEYS[7], ARGV[11], 'EX', retention)
+if owner then
+  redis.call('SET', KEYS[7], ARGV[11], 'EX', retention)
+end
 local batch = cmsgpack.unpack(ARGV[9])
 local accepted, refused, dropped = 0, 0, 0
+local filled = {} -- parked lists that grew
+
+local function in_parts(list, call)
+  for first = 1, #list, PART do
+    call(first, math.min(first + PART - 1, #list))
+  end
+end
+
+local function read_records(outcomes, rows)
+  local endpoints, found = {}, {}
+  for i, row in ipairs(rows) do
+    endpoints[i] = row[1]
+  end
+  in_parts(endpoints, function(first, last)
+    local part = redis.call('HMGET', outcomes, unpack(endpoints, first, last))
+    for i = first, last do
+      found[endpoints[i]] = part[i - first + 1]
+    end
+  end)
+  return found
+end
+
+local function keep_log(endpoint, entry)
+  local key = 'attempts:' .. tag .. ':' .. endpoint
+  local length = redis.call('LPUSH', key, entry)
+  -- Trimmed in steps: a trim for every attempt would add to the cost of each.
+  if length > log_max + 16 then
+    redis.call('LTRIM', key, 0, log_max - 1)
+  end
+  redis.call('EXPIRE', key, retention)
+end
+
+local final = {d = true, x = true, s = true, c = true}
+local function may_become(state, attempts, old, old_attempts)
+  if state == 'd' then
+    return old ~= 'd'
+  end
+  return owner and not final[old] and attempts >= old_attempts
+end
+
+-- Takes a delivery out of wherever an outcome had put it, because it was delivered after all.
+local function take_out(old, endpoint, delivery)
+  redis.call('ZREM', KEYS[2], delivery)
+  if old == 'x' then
+    redis.call('ZREM', KEYS[3], delivery)
+  elseif old == 'P' or old == 'R' then
+    redis.call('ZREM', 'parked:' .. tag .. ':' .. endpoint, delivery)
+  end
+end
+
+local function put(state, endpoint, delivery, due)
+  if state == 'r' or state == 'p' then
+    redis.call('ZADD', KEYS[2], due, delivery)
+  elseif state == 'x' then
+    redis.call('ZADD', KEYS[3], now, delivery)
+  elseif state == 'P' or state == 'R' then
+    local parked = 'parked:' .. tag .. ':' .. endpoint
+    redis.call('ZADD', parked, now, delivery)
+    redis.call('EXPIRE', parked, retention)
+    filled[parked] = true
+  end
+end
+
+local function record_slice(post, version, number, rows)
+  local prefix = post .. '-' .. version .. '-' .. number .. '-'
+  local outcomes = 'outcomes:' .. tag .. ':' .. post .. ':' .. version .. ':' .. number
+  local tally = 'tally:' .. tag .. ':' .. post
+  local records = read_records(outcomes, rows)
+  local change, writes = {}, {}
+  for _, row in ipairs(rows) do
+    local id, attempts, state, record, due, log = row[1], row[2], row[3], row[4], row[5], row[6]
+    local old, old_attempts = nil, '0'
+    if records[id] then
+      old, old_attempts = string.match(records[id], '^(%a)(%d+)')
+    end
+    if may_become(state, attempts, old, tonumber(old_attempts)) then
+      if (state == 'P' or state == 'R')
+        and redis.call('EXISTS', 'endpoint:' .. tag .. ':' .. id) == 0 then
+        -- Deleted meanwhile: nobody would ever set free what is parked for it.
+        state = 's'
+        record = 's' .. string.match(record, '^%a([^,]*,[^,]*,[^,]*)') .. ',no_endpoint'
+      end
+      accepted = accepted + 1
+      records[id] = record
+      writes[#writes + 1] = id
+      writes[#writes + 1] = record
+      if old then
+        local gone = string.lower(old)
+        change[gone] = (change[gone] or 0) - 1
+        if state == 'd' then
+          take_out(old, id, prefix .. id)
+        end
+      end
+      local came = string.lower(state)
+      change[came] = (change[came] or 0) + 1
+      put(state, id, prefix .. id, due)
+    else
+      refused = refused + 1
+    end
+    if log ~= '' then
+      keep_log(id, log)
+    end
+  end
+  if #writes == 0 then
+    return
+  end
+  in_parts(writes, function(first, last)
+    redis.call('HSET', outcomes, unpack(writes, first, last))
+  end)
+  redis.call('EXPIRE', outcomes, retention, 'NX')
+  for state, by in pairs(change) do
+    if by ~= 0 then
+      redis.call('HINCRBY', tally, state, by)
+    end
+  end
+  redis.call('EXPIRE', tally, retention, 'NX')
+end
+
+-- The oldest deliveries of a parked list that is too long become dead letters.
+local function keep_parked_bounded(parked)
+  local over = redis.call('ZCARD', parked) - parked_max
+  for _ = 1, over do
+    local delivery = redis.call('ZPOPMIN', parked)[1]
+    local place, endpoint = string.match(delivery, '^(.*)%-(%w+)$')
+    local post, version, slice = string.match(place, '^(%w+)%-(%d+)%-(%d+)$')
+    local outcomes = 'outcomes:' .. tag .. ':' .. post .. ':' .. version .. ':' .. slice
+    local record = redis.call('HGET', outcomes, endpoint)
+    if record then
+      local tally = 'tally:' .. tag .. ':' .. post
+      local rest = string.match(record, '^%a([^,]*,[^,]*)')
+      redis.call('HSET', outcomes, endpoint, 'x' .. rest .. ',' .. ARGV[10] .. ',parked_full')
+      redis.call('HINCRBY', tally, string.lower(string.sub(record, 1, 1)), -1)
+      redis.call('HINCRBY', tally, 'x', 1)
+      redis.call('EXPIRE', tally, retention, 'NX')
+      redis.call('ZADD', KEYS[3], now, delivery)
+    end
+    dropped = dropped + 1
+  end
+end
 
 local function keep_dead_bounded()
   local over = redis.call('ZCARD', KEYS[3]) - dead_max
@@ -37,131 +185,43 @@ local function keep_dead_bounded()
   end
 end
 
--- The oldest delivery of a full parked list becomes a dead letter.
-local function keep_parked_bounded(parked)
-  while redis.call('ZCARD', parked) > parked_max do
-    local delivery = redis.call('ZPOPMIN', parked)[1]
-    local place, endpoint = string.match(delivery, '^(.*)%-(%w+)$')
-    local post, version, slice = string.match(place, '^(%w+)%-(%d+)%-(%d+)$')
-    local outcomes = 'outcomes:' .. tag .. ':' .. post .. ':' .. version .. ':' .. slice
-    local record = redis.call('HGET', outcomes, endpoint)
-    if record then
-      local state, rest = string.sub(record, 1, 1), string.match(record, '^%a([^,]*,[^,]*)')
-      local tally = 'tally:' .. tag .. ':' .. post
-      redis.call('HSET', outcomes, endpoint, 'x' .. rest .. ',' .. ARGV[10] .. ',parked_full')
-      redis.call('HINCRBY', tally, string.lower(state), -1)
-      redis.call('HINCRBY', tally, 'x', 1)
-      redis.call('ZADD', KEYS[3], now, delivery)
+local function acknowledge(stream, entries)
+  in_parts(entries, function(first, last)
+    redis.call('XACK', stream, ARGV[2], unpack(entries, first, last))
+    redis.call('XDEL', stream, unpack(entries, first, last))
+  end)
+end
+
+local function note_health(endpoint, fields, probe)
+  local key = 'endpoint:' .. tag .. ':' .. endpoint
+  local before = redis.call('HGET', key, 'state')
+  if before and #fields > 0 then
+    redis.call('HSET', key, unpack(fields))
+    local after = redis.call('HGET', key, 'state')
+    if after ~= before then
+      redis.call('HINCRBY', KEYS[8], before, -1)
+      redis.call('HINCRBY', KEYS[8], after, 1)
     end
-    dropped = dropped + 1
+  end
+  if before and probe > 0 then
+    redis.call('ZADD', KEYS[6], probe, endpoint)
+  elseif probe == 0 then
+    redis.call('ZREM', KEYS[6], endpoint)
   end
 end
 
-local final = {d = true, x = true, s = true, c = true}
 for _, slice in ipairs(batch[1]) do
-  local post, version, number, rows = slice[1], slice[2], slice[3], slice[4]
-  local prefix = post .. '-' .. version .. '-' .. number .. '-'
-  local outcomes = 'outcomes:' .. tag .. ':' .. post .. ':' .. version .. ':' .. number
-  local tally = 'tally:' .. tag .. ':' .. post
-  local fields = {}
-  for i, row in ipairs(rows) do
-    fields[i] = row[1]
-  end
-  local olds = redis.call('HMGET', outcomes, unpack(fields))
-  local change, writes = {}, {}
-  for i, row in ipairs(rows) do
-    local id, attempts, state, record, due, log = row[1], row[2], row[3], row[4], row[5], row[6]
-    local old, old_attempts = nil, 0
-    if olds[i] then
-      old, old_attempts = string.match(olds[i], '^(%a)(%d+)')
-      old_attempts = tonumber(old_attempts)
-    end
-    local ok
-    if state == 'd' then
-      ok = old ~= 'd'
-    elseif not owner or final[old] then
-      ok = false
-    else
-      ok = attempts >= old_attempts
-    end
-    if ok then
-      accepted = accepted + 1
-      local delivery = prefix .. id
-      writes[#writes + 1] = id
-      writes[#writes + 1] = record
-      if old then
-        local gone = string.lower(old)
-        change[gone] = (change[gone] or 0) - 1
-        if state == 'd' then
-          -- Wherever a stale outcome had put it, delivered is the end of it.
-          redis.call('ZREM', KEYS[2], delivery)
-          if old == 'x' then redis.call('ZREM', KEYS[3], delivery) end
-          if old == 'P' or old == 'R' then
-            redis.call('ZREM', 'parked:' .. tag .. ':' .. id, delivery)
-          end
-        end
-      end
-      local came = string.lower(state)
-      change[came] = (change[came] or 0) + 1
-      if state == 'r' or state == 'p' then
-        redis.call('ZADD', KEYS[2], due, delivery)
-      elseif state == 'x' then
-        redis.call('ZADD', KEYS[3], now, delivery)
-      elseif state == 'P' or state == 'R' then
-        local parked = 'parked:' .. tag .. ':' .. id
-        redis.call('ZADD', parked, now, delivery)
-        keep_parked_bounded(parked)
-      end
-    else
-      refused = refused + 1
-    end
-    if log ~= '' then
-      local key = 'attempts:' .. tag .. ':' .. id
-      -- Trimmed in steps: a trim for every attempt would double the cost of the log.
-      local length = redis.call('LPUSH', key, log)
-      if length == 1 or length > log_max + 16 then
-        redis.call('LTRIM', key, 0, log_max - 1)
-        redis.call('EXPIRE', key, retention)
-      end
-    end
-  end
-  if #writes > 0 then
-    redis.call('HSET', outcomes, unpack(writes))
-    redis.call('EXPIRE', outcomes, retention, 'NX')
-    for state, by in pairs(change) do
-      if by ~= 0 then
-        redis.call('HINCRBY', tally, state, by)
-      end
-    end
-    redis.call('EXPIRE', tally, retention, 'NX')
-  end
+  record_slice(slice[1], slice[2], slice[3], slice[4])
+end
+for parked in pairs(filled) do
+  keep_parked_bounded(parked)
 end
 keep_dead_bounded()
-
 if owner then
-  if #batch[2] > 0 then
-    redis.call('XACK', KEYS[4], ARGV[2], unpack(batch[2]))
-    redis.call('XDEL', KEYS[4], unpack(batch[2]))
-  end
-  if #batch[3] > 0 then
-    redis.call('XACK', KEYS[5], ARGV[2], unpack(batch[3]))
-    redis.call('XDEL', KEYS[5], unpack(batch[3]))
-  end
+  acknowledge(KEYS[4], batch[2])
+  acknowledge(KEYS[5], batch[3])
   for _, update in ipairs(batch[4]) do
-    local endpoint = 'endpoint:' .. tag .. ':' .. update[1]
-    local before = redis.call('HGET', endpoint, 'state')
-    if before then
-      if #update[2] > 0 then
-        redis.call('HSET', endpoint, unpack(update[2]))
-        local after = redis.call('HGET', endpoint, 'state')
-        if after ~= before then
-          redis.call('HINCRBY', KEYS[8], before, -1)
-          redis.call('HINCRBY', KEYS[8], after, 1)
-        end
-      end
-      if update[3] > 0 then redis.call('ZADD', KEYS[6], update[3], update[1]) end
-    end
-    if update[3] == 0 then redis.call('ZREM', KEYS[6], update[1]) end
+    note_health(update[1], update[2], update[3])
   end
 end
 return {accepted, refused, dropped, next_due()}
