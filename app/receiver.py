@@ -215,10 +215,9 @@ class _Connection(asyncio.Protocol):
     # Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
         if len(self._receiver.connections) >= CONNECTIONS_MAX:
-            transport.abort()
+            self._transport.abort()
             return
         self._receiver.connections.add(self)
 

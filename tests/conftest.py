@@ -1,13 +1,20 @@
 """The store for tests: the bundled server and a cluster of it, started when first asked for."""
 
-from collections.abc import AsyncIterator, Iterator
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
+import uvloop
 
 from app.store.client import Store
 from app.store.embedded import EmbeddedServer
 from tests.opened_store import opened
 from tests.store_servers import StoreCluster
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
+    """The loop that the service runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,9 @@ class Move:
     def give_to(self, node_id: str) -> None:
         for server in self.everywhere:
             _set_slot(server, "NODE", node_id)
+        # A newer epoch than the other's claim has, else what they tell each other undoes it.
+        owner = self.source if node_id == self.source_id else self.target
+        owner.execute_command("CLUSTER", "BUMPEPOCH")
 
 
 def _set_slot(server: redis.Redis, state: str, node_id: str) -> None:
