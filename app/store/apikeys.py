@@ -55,16 +55,21 @@ class ApiKeys:
 
     async def create(self, name: str, scopes: frozenset[Scope], now_ms: int) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
-        if await self._store.execute("HLEN", keys.API_KEYS) >= self._api_keys_max:
-            raise TooManyApiKeys(f"there are {self._api_keys_max} API keys already")
         secret = PREFIX + secrets.token_urlsafe(32)
-        return await self._save(secret, name, scopes, now_ms), secret
+        key = await self._save(secret, name, scopes, now_ms, self._api_keys_max)
+        if key is None:
+            raise TooManyApiKeys(f"there are {self._api_keys_max} API keys already")
+        return key, secret
 
     async def ensure(self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int) -> ApiKey:
-        """Makes a given secret a key, if it is not one."""
-        return await self.find(secret) or await self._save(secret, name, scopes, now_ms)
+        """Makes a given secret a key, if it is not one; however many there are."""
+        found = await self.find(secret) or await self._save(secret, name, scopes, now_ms, 0)
+        assert found is not None  # without a bound nothing is refused
+        return found
 
-    async def _save(self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int) -> ApiKey:
+    async def _save(
+        self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int, keys_max: int
+    ) -> ApiKey | None:
         digest = _digest(secret)
         row = {
             "hint": secret[: len(PREFIX) + 5],
@@ -72,8 +77,10 @@ class ApiKeys:
             "scopes": sorted(scopes),
             "at": now_ms,
         }
-        await self._store.execute("HSET", keys.API_KEYS, digest, json.dumps(row))
-        return _key(digest, row)
+        saved = await self._store.call(
+            "save_api_key", [keys.API_KEYS], [digest, json.dumps(row), keys_max]
+        )
+        return _key(digest, row) if saved else None
 
     async def find(self, secret: str) -> ApiKey | None:
         digest = _digest(secret)

@@ -16,7 +16,8 @@ class _Fetched:
 
 
 class Bodies:
-    """The newest version of posts, kept for `max_age_s`, at most `max_posts` of them.
+    """The newest version of posts, kept for `max_age_s`: at most `max_posts` of them, and at most
+    `max_bytes` of their data.
 
     A post younger than the version an event tells of is always fetched again. An edit or deletion
     made elsewhere is seen when its event comes by, or after `max_age_s`.
@@ -27,11 +28,14 @@ class Bodies:
         posts: Posts,
         *,
         max_posts: int = 4_096,
+        max_bytes: int = 64 * 1024 * 1024,
         max_age_s: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._posts = posts
         self._max_posts = max_posts
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._max_age_s = max_age_s
         self._clock = clock
         self._kept: OrderedDict[str, tuple[float, Post]] = OrderedDict()
@@ -50,14 +54,18 @@ class Bodies:
 
     async def get(self, events: Collection[Event]) -> dict[str, Post | None]:
         """The post of each event by its id; None for one that is not kept any more."""
+        newest: dict[str, Event] = {}
+        for event in events:
+            if event.post not in newest or newest[event.post].version < event.version:
+                newest[event.post] = event
         found: dict[str, Post | None] = {}
         missing: dict[str, Event] = {}
-        for event in events:
+        for id_, event in newest.items():
             post = self.peek(event)
             if post is not None:
-                found[event.post] = post
-            elif event.post not in missing or missing[event.post].version < event.version:
-                missing[event.post] = event
+                found[id_] = post
+            else:
+                missing[id_] = event
         self.hits += len(found)
         self.misses += len(missing)
         while missing:
@@ -99,13 +107,16 @@ class Bodies:
         return {id_: posts.get(id_) for id_ in ids}
 
     def _keep(self, post: Post) -> None:
+        self.forget(post.id)
         self._kept[post.id] = (self._clock(), post)
-        self._kept.move_to_end(post.id)
-        while len(self._kept) > self._max_posts:
-            self._kept.popitem(last=False)
+        self._bytes += len(post.data)
+        while len(self._kept) > self._max_posts or self._bytes > self._max_bytes:
+            self.forget(next(iter(self._kept)))
 
     def forget(self, post_id: str) -> None:
-        self._kept.pop(post_id, None)
+        kept = self._kept.pop(post_id, None)
+        if kept is not None:
+            self._bytes -= len(kept[1].data)
 
 
 def _is_older(post: Post | None, event: Event) -> bool:

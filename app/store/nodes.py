@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 READ_MAX = 256  # entries of one stream in one read
 BLOCK_MS = 2_000
+USERS_MAX = 500  # routes changed in one call
+SOCKETS_TTL_S = 120  # of a node's stream, as fan-out gives it
 BACKOFF_MAX_S = 5.0
 
 
@@ -93,11 +95,13 @@ class Node:
 
     async def _read(self, shards: Sequence[int], on_pushes: OnPushes, stop: asyncio.Event) -> None:
         places = {keys.sockets(shard, self.id): shard for shard in shards}
-        last = dict.fromkeys(places, b"0")
+        # Always from the start: what was read is deleted. Ids cannot be relied on, because a stream
+        # that expired begins anew by a clock that may have been set back.
+        start = dict.fromkeys(places, b"0")
         failures = 0
         while not stop.is_set():
             try:
-                replies = await self._store.read_streams(last, count=READ_MAX, block_ms=BLOCK_MS)
+                replies = await self._store.read_streams(start, count=READ_MAX, block_ms=BLOCK_MS)
                 self.last_read_at = asyncio.get_running_loop().time()
                 if failures:
                     failures = 0
@@ -109,9 +113,8 @@ class Node:
                     for key, entries in replies.items()
                     for push in self._decode(places[key], entries)
                 ]
-                last.update({key: entries[-1][0] for key, entries in replies.items()})
                 await on_pushes(pushes)
-                await self._trim({key: last[key] for key in replies})
+                await self._trim({key: entries[-1][0] for key, entries in replies.items()})
             except StoreError as error:
                 failures += 1
                 log.warning("store unavailable", extra={"reader": "sockets", "error": str(error)})
@@ -176,6 +179,20 @@ class Node:
                 *(("DEL", keys.sockets(shard, self.id)) for shard in range(self._shards)),
             ]
         )
+
+
+async def give_up(store: Store, shard: int, node: str, users: Sequence[str]) -> int:
+    """Takes a node that seems dead out of users' routes; returns how many named it.
+
+    Its stream then holds the mark of an overflow alone: a node that lives after all, because it
+    was the clocks that differed, reads it and joins again.
+    """
+    changed = 0
+    for start in range(0, len(users), USERS_MAX):
+        part = users[start : start + USERS_MAX]
+        changed += await store.call("leave_node", [keys.routes(shard)], [node, *part])
+    await store.call("mark_overflow", [keys.sockets(shard, node)], [SOCKETS_TTL_S])
+    return changed
 
 
 def _after(entry_id: bytes) -> bytes:

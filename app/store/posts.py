@@ -151,10 +151,11 @@ class Posts:
         if not is_post_id(id_) or shard_of_id(id_) >= self._shards:
             raise PostNotFound(f"there is no post {id_}")
         shard = shard_of_id(id_)
+        limits = self._versions_max, self._backlog_max
         answer = await self._store.call(
             "change_post",
             [keys.post(shard, id_), keys.posts(shard)],
-            [kind.value, id_, data, self._versions_max, self._backlog_max, now_ms],
+            [kind.value, id_, data, *limits, now_ms, secrets.token_hex(4)],
             durable=self._ack,
         )
         match answer[0]:

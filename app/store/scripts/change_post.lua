@@ -1,12 +1,15 @@
 -- Edits or deletes a post and puts that on the author's stream.
 -- KEYS  post, posts stream
--- ARGV  kind ('u' or 'd'), id, data, versions_max, backlog_max, now_ms
+-- ARGV  kind ('u' or 'd'), id, data, versions_max, backlog_max, now_ms, request (random)
 -- Returns {'ok', version, author, type, created_at, updated_at}, {'missing'}, {'deleted'},
 -- {'versions'} or {'full'}.
 local post = redis.call(
-  'HMGET', KEYS[1], 'version', 'deleted', 'author', 'type', 'created_at', 'updated_at')
+  'HMGET', KEYS[1], 'version', 'deleted', 'author', 'type', 'created_at', 'updated_at', 'request')
 if not post[1] then
   return {'missing'}
+end
+if post[7] == ARGV[7] then -- sent twice because the first answer was lost
+  return {'ok', post[1], post[3], post[4], post[5], post[6]}
 end
 if post[2] then
   if ARGV[1] == 'd' then -- deleting is idempotent
@@ -24,7 +27,8 @@ if ARGV[1] ~= 'd' then
     return {'full'}
   end
 end
-redis.call('HSET', KEYS[1], 'version', version, 'data', ARGV[3], 'updated_at', ARGV[6])
+redis.call(
+  'HSET', KEYS[1], 'version', version, 'data', ARGV[3], 'updated_at', ARGV[6], 'request', ARGV[7])
 if ARGV[1] == 'd' then
   redis.call('HSET', KEYS[1], 'deleted', '1')
 end
