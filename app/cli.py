@@ -146,9 +146,11 @@ def demo(
     seed: Annotated[int, typer.Option(help="Other people, friends and drops.")] = 1,
 ) -> None:
     """Shows the service at work on this machine, and checks that all comes as it should."""
+    import uvloop
+
     from app.demo.run import demo
 
-    asyncio.run(demo(seed))
+    uvloop.run(demo(seed))
 
 
 @cli.command()

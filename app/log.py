@@ -152,3 +152,5 @@ def configure(format_: LogFormat, level: str, *, role: str, stream: TextIO | Non
         handler.setFormatter(TextLines(colour=wants_colour(out)))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
+    # When a server starts and stops is said by the process that runs it.
+    logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))

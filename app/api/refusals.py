@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 
-from app.api.problems import Kind
+from app.api.problems import NOT_READY, Kind
 from app.metrics import Labels
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class Refusals:
 
     def note(self, kind: Kind, detail: str) -> None:
         self.by_kind[kind.word] += 1
-        if kind.status in _LOGGED:
+        if kind.status in _LOGGED and kind is not NOT_READY:  # whoever asks for it is told
             self._tell(kind, detail)
 
     def _tell(self, kind: Kind, detail: str) -> None:

@@ -34,17 +34,17 @@ def run_process(role: str, work: Work) -> None:
     log.configure(settings.log_format, settings.log_level, role=role)
     raise_file_limit()
     try:
-        uvloop.run(_until_asked(role, work, settings))
+        uvloop.run(_until_asked(work, settings))
     except MomentsError as error:
         raise CommandFailed(str(error)) from error
 
 
-async def _until_asked(role: str, work: Work, settings: Settings) -> None:
+async def _until_asked(work: Work, settings: Settings) -> None:
     stop = stop_on_signals()
     stop_with_parent(stop)
-    logger.info("starting", extra={"role": role, "version": __version__})
+    logger.info("starting", extra={"version": __version__})
     await work(settings, stop)
-    logger.info("stopped", extra={"role": role})
+    logger.info("stopped")
 
 
 def settle_memory() -> None:

@@ -57,7 +57,7 @@ class Summary:
         else:
             key = f"$(cat {shlex.quote(str(self.data / ADMIN_KEY))})"
         curl = f'curl -sS -H "authorization: Bearer {key}"'
-        post = """-d '{"author": "alice", "data": {"text": "hello"}}'"""
+        post = f"-H '{_JSON}' -d '{_POST}'"
         tail = f"moments tail --user bob --data {data}     # in another terminal"
         return [
             f"{curl} -X PUT {api}/v1/users/alice/friends/bob",
@@ -67,4 +67,6 @@ class Summary:
         ]
 
 
+_JSON = "content-type: application/json"
+_POST = '{"author": "alice", "data": {"text": "hello"}}'
 _END = "Ctrl+C stops everything in order."

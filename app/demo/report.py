@@ -13,7 +13,7 @@ from app.demo.verdict import Evidence
 _COMPLAINTS_MAX = 20
 _MEANING = {
     ("socket", "delivered"): "written to an open socket",
-    ("socket", "pending"): "in the inbox of someone without a socket",
+    ("socket", "pending"): "in an inbox, for whoever comes",
     ("webhook", "delivered"): "answered with 2xx",
     ("webhook", "dead"): "given up, replayable",
     ("webhook", "pending"): "parked: the endpoint is disabled",
