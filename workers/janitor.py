@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,10 @@ log = logging.getLogger(__name__)
 
 SCAN_COUNT = 500
 NODE_LIFE_S = 30.0
+# How long a dead gateway stays listed, so that the janitors of all shards come to see it.
+NODE_KEPT_S = 600.0
+# Every so often all routes are looked through, for gateways that are listed nowhere any more.
+SEARCH_EVERY_S = 1_800.0
 
 
 @dataclass(slots=True)
@@ -24,6 +28,7 @@ class JanitorStats:
     nodes_removed: int = 0
     routes_cleaned: int = 0
     dead_expired: int = 0
+    parked_expired: int = 0
     failures: int = 0
 
 
@@ -45,6 +50,8 @@ class JanitorShard:
         self._stats = stats
         self._period_s = period_s
         self._stopping = asyncio.Event()
+        self._searched_ms = 0
+        self._cleared: set[str] = set()  # dead gateways still listed that are in no route here
         self.pulse = Pulse()
 
     def stop(self) -> None:
@@ -56,8 +63,8 @@ class JanitorShard:
 
     async def run(self) -> None:
         while not self._stopping.is_set():
+            self.pulse.begin()
             try:
-                self.pulse.begin()
                 await self.tidy(now_ms())
             except StoreError as error:
                 self._stats.failures += 1
@@ -73,26 +80,72 @@ class JanitorShard:
     async def tidy(self, at_ms: int) -> None:
         """One pass over the shard."""
         await self._expire_dead(at_ms)
-        for node in await self._lost_nodes(at_ms):
-            await self._remove_node(node)
+        dead, _ = await self._nodes(at_ms)
+        await self._clear_nodes(dead - self._cleared)
+        self._cleared = dead
+        if abs(at_ms - self._searched_ms) >= SEARCH_EVERY_S * 1000:
+            await self._search(at_ms)
+            self._searched_ms = at_ms
+
+    async def _search(self, at_ms: int) -> None:
+        """Looks at everything, for what no list leads to."""
+        named = await self._named_nodes()
+        # Asked afterwards: a gateway says that it lives before its name stands in a route.
+        _, living = await self._nodes(at_ms)
+        await self._clear_nodes(named - living)
+        await self._expire_parked(at_ms)
+
+    # Retention
 
     async def _expire_dead(self, at_ms: int) -> None:
-        before = at_ms - self._retention_s * 1000
-        expired = await self._store.execute(
-            "ZREMRANGEBYSCORE", keys.dead(self._shard), "-inf", before
-        )
-        self._stats.dead_expired += expired
+        self._stats.dead_expired += await self._expire(keys.dead(self._shard), at_ms)
 
-    async def _lost_nodes(self, at_ms: int) -> list[str]:
-        """Nodes named in the routes here that have not said for long that they live."""
-        alive = await self._store.execute(
-            "ZRANGEBYSCORE", keys.NODES, at_ms - round(NODE_LIFE_S * 1000), "+inf"
+    async def _expire_parked(self, at_ms: int) -> None:
+        """What stays parked for longer than its post is kept has nothing left to be sent."""
+        cursor: Any = 0
+        while True:
+            cursor, found = await self._store.execute(
+                "ZSCAN", keys.probes(self._shard), cursor, "COUNT", SCAN_COUNT
+            )
+            for endpoint in found[0::2]:
+                key = keys.parked(self._shard, endpoint.decode())
+                self._stats.parked_expired += await self._expire(key, at_ms)
+            if int(cursor) == 0:
+                return
+
+    async def _expire(self, key: bytes, at_ms: int) -> int:
+        """Takes away what is older than the retention, in parts that hold nobody up."""
+        before = at_ms - self._retention_s * 1000
+        expired = 0
+        while True:
+            old = await self._store.execute(
+                "ZRANGE", key, "-inf", f"({before}", "BYSCORE", "LIMIT", 0, SCAN_COUNT
+            )
+            if old:
+                expired += await self._store.execute("ZREM", key, *old)
+            if len(old) < SCAN_COUNT:
+                return expired
+
+    # Gateways
+
+    async def _nodes(self, at_ms: int) -> tuple[set[str], set[str]]:
+        """Gateways that have not said for long that they live, and those that have."""
+        oldest_ms = at_ms - round(NODE_LIFE_S * 1000)
+        forgotten_ms = at_ms - round(NODE_KEPT_S * 1000)
+        _, dead, living = await self._store.run_many(
+            [
+                ("ZREMRANGEBYSCORE", keys.NODES, "-inf", forgotten_ms),
+                ("ZRANGEBYSCORE", keys.NODES, "-inf", f"({oldest_ms}"),
+                ("ZRANGEBYSCORE", keys.NODES, oldest_ms, "+inf"),
+            ]
         )
-        living = {name.decode() for name in alive}
+        return {name.decode() for name in dead}, {name.decode() for name in living}
+
+    async def _named_nodes(self) -> set[str]:
         named: set[str] = set()
         async for _, route in self._routes():
             named.update(word[1:] for word in route.split() if word.startswith("@"))
-        return sorted(named - living)
+        return named
 
     async def _routes(self) -> AsyncGenerator[tuple[str, str]]:
         cursor: Any = 0
@@ -105,21 +158,25 @@ class JanitorShard:
             if int(cursor) == 0:
                 return
 
-    async def _remove_node(self, node: str) -> None:
-        """Takes a dead node out of all routes here, and its stream away."""
-        word = f"@{node}"
-        users = [user async for user, route in self._routes() if word in route.split()]
+    async def _clear_nodes(self, nodes: Collection[str]) -> None:
+        """Takes dead gateways out of all routes here, and their streams away."""
+        if not nodes:
+            return
+        users: dict[str, list[str]] = {node: [] for node in nodes}
+        async for user, route in self._routes():
+            for word in route.split():
+                if word[1:] in users and word.startswith("@"):
+                    users[word[1:]].append(user)
+        for node, members in users.items():
+            await self._clear_node(node, members)
+
+    async def _clear_node(self, node: str, users: list[str]) -> None:
         for start in range(0, len(users), SCAN_COUNT):
             part = users[start : start + SCAN_COUNT]
             (changed,) = await self._store.call_many(
                 [Call("leave_node", [keys.routes(self._shard)], [node, *part])]
             )
             self._stats.routes_cleaned += changed
-        await self._store.run_many(
-            [
-                ("DEL", keys.sockets(self._shard, node)),
-                ("ZREM", keys.NODES, node),
-            ]
-        )
+        await self._store.execute("DEL", keys.sockets(self._shard, node))
         self._stats.nodes_removed += 1
         log.info("gateway is gone", extra={"node": node, "shard": self._shard, "users": len(users)})

@@ -35,6 +35,7 @@ _JANITOR: Final[Mapping[str, Metric]] = {
     "nodes_removed": names.NODES_REMOVED,
     "routes_cleaned": names.ROUTES_CLEANED,
     "dead_expired": names.DEAD_EXPIRED,
+    "parked_expired": names.PARKED_EXPIRED,
 }
 # The number is what a worker that does not send has.
 _HTTP: Final[Mapping[str, Metric]] = {

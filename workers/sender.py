@@ -290,7 +290,7 @@ class SenderShard:
         entries = await self._entries(stream.key, READ_MAX, b">")
         if not entries:
             return False
-        stream.last = entries[-1][0]
+        stream.seen(entries[-1][0])
         if len(entries) == READ_MAX:
             stream.news = True
         await self._admit(entries, again, pending=False)

@@ -22,7 +22,7 @@ from app.store.ledger import Ledger
 from app.store.posts import Posts
 from workers.delivery import Item
 from workers.dispatch import Dispatch, DispatchRules, DispatchStats
-from workers.fanout import FanoutLimits, FanoutShard, FanoutStats
+from workers.fanout import FanoutShard
 from workers.http.client import Client
 from workers.http.limits import Limits as HttpLimits
 from workers.http.stats import Stats as HttpStats
@@ -32,6 +32,7 @@ from workers.lanes import Lanes
 from workers.lanes import Limits as LaneLimits
 from workers.outcomes import OutcomeLimits, OutcomeStats
 from workers.sender import SenderLimits, SenderShard, SenderStats
+from workers.slices import FanoutLimits, FanoutStats
 from workers.targets import Targets
 from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats
 from workers.upkeep import Upkeep

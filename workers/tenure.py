@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from time import monotonic
 from typing import Protocol
 
@@ -18,7 +19,9 @@ from workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.5  # how soon a lease that has run out elsewhere is noticed
 STUCK_S = 30.0  # one step of a loop; the store answers or fails in far less
+CUT_S = 1.0  # what is left after the drain's time, for jobs that were told to drop everything
 
 
 class Job(Protocol):
@@ -35,7 +38,7 @@ class Job(Protocol):
         ...
 
     def abandon(self) -> None:
-        """The lease is another's: drop what is under way and return from `run`."""
+        """The lease is not ours any more: begin nothing, write down what counts all the same."""
         ...
 
 
@@ -53,11 +56,30 @@ class TenureStats:
     failures: int = 0
 
 
-@dataclass(slots=True)
+class Phase(Enum):
+    """Where a tenure stands. It goes down this list, and ends with its job."""
+
+    HELD = auto()
+    LEAVING = auto()  # the job finishes what is under way; then the lease is given back
+    GONE = auto()  # the lease is not ours; until its job has ended we do not ask for the slot
+
+
 class _Tenure:
-    job: Job
-    task: asyncio.Task[None]
-    until: float  # loop time at which the lease surely has run out
+    """`until` is the loop's time at which the lease surely has run out."""
+
+    __slots__ = ("job", "phase", "slot", "task", "timer", "until")
+
+    def __init__(self, slot: Slot, job: Job, until: float) -> None:
+        self.slot = slot
+        self.job = job
+        self.until = until
+        self.phase = Phase.HELD
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        return self.phase is not Phase.GONE
 
 
 class TenureKeeper:
@@ -71,11 +93,12 @@ class TenureKeeper:
         self._shards = shards
         self._stats = stats
         self._tenures: dict[Slot, _Tenure] = {}
-        self._letting_go: dict[Slot, _Tenure] = {}
+        self._look_s = min(leases.life_s / 4, LOOK_S)
         self._answered_s: float | None = None
 
     def owns(self, slot: Slot) -> bool:
-        return slot in self._tenures
+        tenure = self._tenures.get(slot)
+        return tenure is not None and tenure.phase is Phase.HELD
 
     def unready(self) -> str | None:
         """Why this worker may not be moving what it should; None when it is."""
@@ -91,125 +114,150 @@ class TenureKeeper:
 
     async def run(self, stop: asyncio.Event, drain_timeout_s: float) -> None:
         """Until `stop`; then all jobs finish what is under way and the leases are given back."""
-        period_s = self._leases.life_s / 4
         async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(self._keep_renewing(), name="renew-leases")
             while not stop.is_set():
-                began = asyncio.get_running_loop().time()
-                try:
-                    await self._turn(tasks, began)
-                    self._answered_s = monotonic()
-                except StoreError as error:
-                    self._stats.failures += 1
-                    log.warning("leases wait for the store", extra={"error": str(error)})
-                self._abandon_overdue()
-                left_s = began + period_s * random.uniform(0.9, 1.0)
-                left_s -= asyncio.get_running_loop().time()
+                await self._aim(tasks)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(left_s, 0.01)):
+                    async with asyncio.timeout(self._look_s * random.uniform(0.9, 1.0)):
                         await stop.wait()
             await self._stop_all(drain_timeout_s)
+            renewing.cancel()
 
-    async def _turn(self, tasks: asyncio.TaskGroup, began: float) -> None:
-        await self._renew(began)
-        for role in self._makers:
-            live = await self._leases.beat(role, now_ms())
-            await self._balance(role, max(live, 1), tasks, began)
+    # Keeping
 
-    async def _renew(self, began: float) -> None:
-        held = [*self._tenures, *self._letting_go]
-        kept = await self._leases.renew(held)
-        for slot in held:
-            tenure = self._tenures.get(slot) or self._letting_go.get(slot)
-            if tenure is None:
-                continue
-            if slot in kept:
-                tenure.until = began + self._leases.life_s
+    async def _keep_renewing(self) -> None:
+        """On its own: nothing else that the store is slow to answer must cost us leases."""
+        while True:
+            wait_s = self._leases.life_s / 4
+            try:
+                await self._renew()
+            except StoreError as error:
+                self._note_failure(error)
+                wait_s /= 2
+            await asyncio.sleep(wait_s * random.uniform(0.9, 1.0))
+
+    async def _renew(self) -> None:
+        asked = {slot: tenure for slot, tenure in self._tenures.items() if tenure.is_ours}
+        began = asyncio.get_running_loop().time()
+        for slot, is_ours in (await self._leases.renew(asked)).items():
+            if is_ours:
+                asked[slot].until = began + self._leases.life_s
             else:
-                self._lose(slot)
+                self._lose(asked[slot])
 
-    async def _balance(self, role: str, live: int, tasks: asyncio.TaskGroup, began: float) -> None:
-        mine = [slot for slot in self._tenures if slot.role == role]
-        share = math.ceil(self._shards / live)
-        if len(mine) > share:
-            for slot in random.sample(mine, len(mine) - share):
-                self._let_go(slot, tasks)
-        elif len(mine) < share:
-            await self._take(role, share - len(mine), tasks, began)
-        self._stats.owned[role] = sum(1 for slot in self._tenures if slot.role == role)
+    def _note_failure(self, error: StoreError) -> None:
+        self._stats.failures += 1
+        log.warning("leases wait for the store", extra={"error": str(error)})
 
-    async def _take(self, role: str, wanted: int, tasks: asyncio.TaskGroup, began: float) -> None:
-        free = [
-            slot
-            for shard in range(self._shards)
-            if (slot := Slot(role, shard)) not in self._tenures and slot not in self._letting_go
-        ]
-        random.shuffle(free)
-        while free and wanted > 0:
-            asked, free = free[:wanted], free[wanted:]
-            for slot in await self._leases.acquire(asked):
-                job = self._makers[role](slot)
-                task = tasks.create_task(self._work(slot, job), name=f"{role}-{slot.shard}")
-                self._tenures[slot] = _Tenure(job, task, began + self._leases.life_s)
-                self._stats.taken[role] += 1
-                wanted -= 1
+    def _watch(self, tenure: _Tenure) -> None:
+        """A lease that could not be renewed in time is taken for lost, whatever the store says."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= tenure.until:
+            self._lose(tenure)
+        elif tenure.is_ours:
+            tenure.timer = loop.call_at(tenure.until, self._watch, tenure)
 
-    async def _work(self, slot: Slot, job: Job) -> None:
-        try:
-            await job.run()
-        except LeaseLost:
-            self._lose(slot)
-
-    def _let_go(self, slot: Slot, tasks: asyncio.TaskGroup) -> None:
-        """Another worker is to have this shard: finish what is under way, then give it back."""
-        tenure = self._tenures.pop(slot)
-        self._letting_go[slot] = tenure
-        tenure.job.stop()
-        tasks.create_task(self._give_back(slot, tenure), name=f"give-back-{slot.shard}")
-
-    async def _give_back(self, slot: Slot, tenure: _Tenure) -> None:
-        await asyncio.wait([tenure.task])
-        if self._letting_go.pop(slot, None) is not None:
-            self._stats.released[slot.role] += 1
-            with contextlib.suppress(StoreError):  # it runs out by itself
-                await self._leases.release([slot])
-
-    def _lose(self, slot: Slot) -> None:
-        tenure = self._tenures.pop(slot, None) or self._letting_go.pop(slot, None)
-        if tenure is not None:
+    def _lose(self, tenure: _Tenure) -> None:
+        if tenure.is_ours:
+            slot = tenure.slot
+            tenure.phase = Phase.GONE
             self._stats.lost[slot.role] += 1
             log.warning("lease lost", extra={"role": slot.role, "shard": slot.shard})
             tenure.job.abandon()
 
-    def _abandon_overdue(self) -> None:
-        """A lease that could not be renewed in time is taken for lost, whatever the store says."""
-        now = asyncio.get_running_loop().time()
-        for slot in [*self._tenures, *self._letting_go]:
-            tenure = self._tenures.get(slot) or self._letting_go[slot]
-            if now >= tenure.until:
-                self._lose(slot)
+    # Taking and letting go
+
+    async def _aim(self, tasks: asyncio.TaskGroup) -> None:
+        """Takes or lets go what the fair share differs by."""
+        try:
+            for role in self._makers:
+                live = await self._leases.beat(role, now_ms())
+                await self._balance(role, max(live, 1), tasks)
+            self._answered_s = monotonic()
+        except StoreError as error:
+            self._note_failure(error)
+        for role in self._makers:
+            self._stats.owned[role] = len(self._held(role))
+
+    def _held(self, role: str) -> list[_Tenure]:
+        return [t for t in self._tenures.values() if t.slot.role == role and t.phase is Phase.HELD]
+
+    async def _balance(self, role: str, live: int, tasks: asyncio.TaskGroup) -> None:
+        held = self._held(role)
+        share = math.ceil(self._shards / live)
+        if len(held) > share:
+            for tenure in random.sample(held, len(held) - share):
+                self._let_go(tenure)
+        elif len(held) < share:
+            await self._take(role, share - len(held), tasks)
+
+    async def _take(self, role: str, wanted: int, tasks: asyncio.TaskGroup) -> None:
+        slots = [Slot(role, shard) for shard in range(self._shards)]
+        free = [slot for slot in slots if slot not in self._tenures]
+        random.shuffle(free)
+        while free and wanted > 0:
+            asked, free = free[:wanted], free[wanted:]
+            began = asyncio.get_running_loop().time()
+            for slot in await self._leases.acquire(asked):
+                self._begin(slot, began + self._leases.life_s, tasks)
+                wanted -= 1
+
+    def _begin(self, slot: Slot, until: float, tasks: asyncio.TaskGroup) -> None:
+        tenure = self._tenures[slot] = _Tenure(slot, self._makers[slot.role](slot), until)
+        tenure.task = tasks.create_task(self._serve(tenure), name=f"{slot.role}-{slot.shard}")
+        self._watch(tenure)
+        self._stats.taken[slot.role] += 1
+
+    def _let_go(self, tenure: _Tenure) -> None:
+        """Another worker is to have this shard: finish what is under way, then give it back."""
+        if tenure.phase is Phase.HELD:
+            tenure.phase = Phase.LEAVING
+            tenure.job.stop()
+
+    async def _serve(self, tenure: _Tenure) -> None:
+        """One tenure: the job to its end, then the lease is given back if it is still ours."""
+        try:
+            await self._work(tenure)
+        finally:
+            if tenure.timer is not None:
+                tenure.timer.cancel()
+            # Only now: while this lasts, the slot must not be asked for again.
+            del self._tenures[tenure.slot]
+
+    async def _work(self, tenure: _Tenure) -> None:
+        try:
+            await tenure.job.run()
+        except LeaseLost:
+            self._lose(tenure)
+        if tenure.is_ours:
+            tenure.phase = Phase.GONE
+            self._stats.released[tenure.slot.role] += 1
+            with contextlib.suppress(StoreError):  # it runs out by itself
+                await self._leases.release([tenure.slot])
+
+    # Stopping
 
     async def _stop_all(self, drain_timeout_s: float) -> None:
-        """Every job stops; the leases are kept alive meanwhile, and given back at the end."""
-        waiting = {**self._tenures, **self._letting_go}
-        for tenure in waiting.values():
-            tenure.job.stop()
-        deadline = asyncio.get_running_loop().time() + drain_timeout_s
-        running = {tenure.task for tenure in waiting.values()}
-        while running and asyncio.get_running_loop().time() < deadline:
-            began = asyncio.get_running_loop().time()
-            _, running = await asyncio.wait(running, timeout=self._leases.life_s / 4)
-            if running:
-                with contextlib.suppress(StoreError):
-                    await self._renew(began)
-        for slot in waiting:
-            if waiting[slot].task in running:
-                log.warning("not drained in time", extra={"role": slot.role, "shard": slot.shard})
-                waiting[slot].job.abandon()
-        if running:
-            await asyncio.wait(running)
-        held = [slot for slot in waiting if slot in self._tenures or slot in self._letting_go]
-        self._tenures.clear()
-        self._letting_go.clear()
-        with contextlib.suppress(StoreError):  # they run out by themselves
-            await self._leases.release(held)
+        """Every job finishes, its lease kept alive meanwhile, and given back as soon as it has."""
+        for tenure in self._tenures.values():
+            self._let_go(tenure)
+        with contextlib.suppress(StoreError):  # the mark of life runs out by itself
             await self._leases.leave(list(self._makers))
+        if running := self._running():
+            await asyncio.wait(running, timeout=drain_timeout_s)
+        await self._cut()
+
+    def _running(self) -> list[asyncio.Task[None]]:
+        return [tenure.task for tenure in self._tenures.values() if tenure.task is not None]
+
+    async def _cut(self) -> None:
+        """The time for draining is over: what is still under way is the next owner's."""
+        for tenure in self._tenures.values():
+            slot = tenure.slot
+            log.warning("not drained in time", extra={"role": slot.role, "shard": slot.shard})
+            tenure.job.abandon()
+        if running := self._running():
+            await asyncio.wait(running, timeout=CUT_S)
+        for task in self._running():
+            task.cancel()

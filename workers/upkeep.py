@@ -75,7 +75,8 @@ class Upkeep:
         key = keys.changes(self._shard)
         found = await self._store.execute("XREVRANGE", key, "+", "-", "COUNT", 1)
         if found:
-            self._changes_seen = changes.last = found[0][0]
+            self._changes_seen = found[0][0]
+            changes.seen(self._changes_seen)
 
     async def take_changes(self, owner: "SenderShard", changes: Watched) -> None:
         """Reads the change stream on from where it was."""
@@ -86,7 +87,8 @@ class Upkeep:
             )
             await self._take(owner, [stream_fields(raw) for _, raw in entries])
             if entries:
-                self._changes_seen = changes.last = entries[-1][0]
+                self._changes_seen = entries[-1][0]
+                changes.seen(self._changes_seen)
             if len(entries) < READ_MAX:
                 return
 

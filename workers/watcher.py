@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 
 from app.errors import StoreError
-from app.store.client import Entry, Store
+from app.store.client import Store
 
 log = logging.getLogger(__name__)
 
@@ -23,23 +23,35 @@ BACKOFF_MAX_S = 2.0
 
 @dataclass(slots=True)
 class WatcherStats:
+    reads: int = 0
     failures: int = 0
 
 
 class Watched:
-    """One stream, as one reader sees it. `last` is the newest entry the reader knows of.
+    """One stream, as one reader sees it. `last` is the newest entry that was told of.
 
-    `news` is set with `added` and is the reader's to clear: several streams may share an event.
+    `news` is set with `added` and is the reader's to clear, before it reads: several streams may
+    share an event. A reader that has read further than it was told says so in `last`.
     """
 
     __slots__ = ("added", "key", "last", "news", "waiting")
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, added: asyncio.Event) -> None:
         self.key = key
         self.last = b"0"
-        self.added = asyncio.Event()
+        self.added = added
         self.news = True
         self.waiting = False
+
+    def seen(self, entry: bytes) -> None:
+        """The reader has come as far as this entry."""
+        self.last = max(self.last, entry, key=_order)
+
+    def tell(self, entry: bytes) -> None:
+        """There is an entry to read."""
+        self.seen(entry)
+        self.news = True
+        self.added.set()
 
 
 class StreamWatcher:
@@ -51,18 +63,18 @@ class StreamWatcher:
         self._streams: dict[int, dict[bytes, Watched]] = {}
         self._changed = asyncio.Event()
 
-    def watch(self, shard: int, key: bytes, added: asyncio.Event | None = None) -> Watched:
+    def watch(self, shard: int, key: bytes, added: asyncio.Event) -> Watched:
         """Starts watching a stream. Several may set the same event."""
-        watched = Watched(key)
-        if added is not None:
-            watched.added = added
+        watched = Watched(key, added)
         self._streams.setdefault(shard, {})[key] = watched
         self._changed.set()
         return watched
 
     def forget(self, shard: int, watched: Watched) -> None:
-        self._streams.get(shard, {}).pop(watched.key, None)
-        self._changed.set()
+        streams = self._streams.get(shard, {})
+        if streams.get(watched.key) is watched:
+            del streams[watched.key]
+            self._changed.set()
 
     async def run(self) -> None:
         """Watches until cancelled."""
@@ -71,40 +83,69 @@ class StreamWatcher:
             shards = [shard for shard, streams in self._streams.items() if streams]
             async with asyncio.TaskGroup() as tasks:
                 reads = [
-                    tasks.create_task(self._read(group), name=f"watch-{group[0]}")
+                    tasks.create_task(self._read(self._of(group)), name=f"watch-{group[0]}")
                     for group in self._store.groups(shards)
                 ]
                 await self._changed.wait()
                 for read in reads:
                     read.cancel()
 
-    async def _read(self, shards: list[int]) -> None:
+    def _of(self, shards: list[int]) -> dict[bytes, Watched]:
+        return {w.key: w for shard in shards for w in self._streams[shard].values()}
+
+    async def _read(self, streams: dict[bytes, Watched]) -> None:
         failures = 0
         while True:
-            streams = {w.key: w for shard in shards for w in self._streams[shard].values()}
-            last = {key: watched.last for key, watched in streams.items()}
             try:
-                replies = await self._store.read_streams(last, count=1, block_ms=BLOCK_MS)
+                idle = await self._wait_for_news(streams)
+                failures = 0
             except StoreError as error:
                 failures += 1
-                self._stats.failures += 1
-                log.warning("store unavailable", extra={"reader": "watcher", "error": str(error)})
-                await asyncio.sleep(random.uniform(0.5, 1) * min(BACKOFF_MAX_S, 0.1 * 2**failures))
+                await self._wait_out(streams, error, failures)
                 continue
-            failures = 0
-            if not self._wake(streams, replies):
+            if not idle:
                 await asyncio.sleep(BUSY_PAUSE_S)
 
-    def _wake(self, streams: dict[bytes, Watched], replies: dict[bytes, list[Entry]]) -> bool:
-        """True when somebody was waiting, or nothing came at all."""
+    async def _wait_for_news(self, streams: dict[bytes, Watched]) -> bool:
+        """One read. True when somebody was waiting for what came, or nothing came at all."""
+        last = {key: watched.last for key, watched in streams.items()}
+        self._stats.reads += 1
+        replies = await self._store.read_streams(last, count=1, block_ms=BLOCK_MS)
+        told = [streams[key] for key in replies if streams[key].news]
         idle = not replies
         for key, entries in replies.items():
             watched = streams[key]
-            watched.last = max(watched.last, entries[-1][0], key=_order)
+            idle = idle or (watched.waiting and not watched.news)
+            watched.tell(entries[-1][0])
+        if told:
+            await self._step_over(told)
+        return idle
+
+    async def _step_over(self, told: list[Watched]) -> None:
+        """Goes to the ends of streams whose readers know, and have not come to it yet.
+
+        Told of one entry after the other, a reader without room would be woken once for each of
+        a million, and the store asked as often.
+        """
+        ends = await self._store.run_many(
+            [("XREVRANGE", watched.key, "+", "-", "COUNT", 1) for watched in told]
+        )
+        for watched, end in zip(told, ends, strict=True):
+            if end:
+                watched.tell(end[0][0])
+
+    async def _wait_out(
+        self, streams: dict[bytes, Watched], error: StoreError, failures: int
+    ) -> None:
+        self._stats.failures += 1
+        log.warning("store unavailable", extra={"reader": "watcher", "error": str(error)})
+        pause_s = min(BACKOFF_MAX_S, 0.05 * 2 ** min(failures, 10))
+        await asyncio.sleep(random.uniform(0.5, 1) * pause_s)
+        # Whoever comes back may be another, or an emptied one that counts from a time before.
+        for watched in streams.values():
+            watched.last = b"0"
             watched.news = True
             watched.added.set()
-            idle = idle or watched.waiting
-        return idle
 
 
 def _order(entry_id: bytes) -> tuple[int, int]:

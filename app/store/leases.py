@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from app.errors import StoreError
 from app.store import keys
 from app.store.client import Call, Store
 
@@ -31,30 +32,43 @@ class Leases:
         self._life_ms = round(life_s * 1000)
 
     async def acquire(self, slots: Sequence[Slot]) -> list[Slot]:
-        """Those of the slots that were free and are ours now."""
-        commands = [("SET", slot.key, self.token, "NX", "PX", self._life_ms) for slot in slots]
-        answers = await self._store.run_many(commands)
-        return [slot for slot, answer in zip(slots, answers, strict=True) if answer]
+        """Those of the slots that were free, or ours without our knowing, and are ours now."""
+        answers = await self._ask("acquire_lease", slots)
+        return [slot for slot, answer in answers.items() if answer]
 
-    async def renew(self, slots: Collection[Slot]) -> set[Slot]:
-        """Those of the slots that are still ours."""
-        ordered = list(slots)
-        calls = [Call("renew_lease", [slot.key], [self.token, self._life_ms]) for slot in ordered]
-        answers = await self._store.call_many(calls)
-        return {slot for slot, answer in zip(ordered, answers, strict=True) if answer}
+    async def renew(self, slots: Collection[Slot]) -> dict[Slot, bool]:
+        """Which of the slots are still ours. Those the store has not answered for are left out."""
+        return await self._ask("renew_lease", slots)
+
+    async def _ask(self, script: str, slots: Collection[Slot]) -> dict[Slot, bool]:
+        """Runs a script on each lease. Raises only when the store has answered for none."""
+        calls = [Call(script, [slot.key], [self.token, self._life_ms]) for slot in slots]
+        answers = await self._store.call_many(calls, return_exceptions=True)
+        found = {
+            slot: bool(answer)
+            for slot, answer in zip(slots, answers, strict=True)
+            if not isinstance(answer, StoreError)
+        }
+        if answers and not found:
+            raise answers[0]
+        return found
 
     async def release(self, slots: Collection[Slot]) -> None:
         calls = [Call("release_lease", [slot.key], [self.token]) for slot in slots]
         await self._store.call_many(calls)
 
     async def beat(self, role: str, now_ms: int) -> int:
-        """Says that this worker lives, and returns how many live workers have the role."""
+        """Says that this worker lives, and returns how many live workers have the role.
+
+        Whoever seems to have said so in time to come is swept too: by a clock since set back, the
+        dead would count for ever, and nobody would take over what is theirs.
+        """
         member = f"{role}:{self.worker_id}"
-        oldest = now_ms - round(self.life_s * 1000)
-        _, _, members = await self._store.run_many(
+        _, _, _, members = await self._store.run_many(
             [
                 ("ZADD", keys.WORKERS, now_ms, member),
-                ("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", oldest),
+                ("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now_ms - self._life_ms),
+                ("ZREMRANGEBYSCORE", keys.WORKERS, now_ms + self._life_ms, "+inf"),
                 ("ZRANGE", keys.WORKERS, 0, -1),
             ]
         )
