@@ -42,18 +42,19 @@ class Service:
 
 class RunningService:
     """`async with RunningService(directory) as service`. Raises CommandFailed when it does not
-    start, or did not stop as it should."""
+    start, or did not stop as it should. `settings` are changes to the demo's."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] | None = None) -> None:
         self._data = directory / "data"
         self._log = directory / "service.log"
+        self._settings = {**_SETTINGS, **(settings or {})}
         self._port, self._gateway_port = free_ports(HOST, 2)
 
     async def __aenter__(self) -> Service:
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command("up", "--data", str(self._data)),
-                env=_environment(self._port, self._gateway_port),
+                env=self._environment(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -104,10 +105,11 @@ class RunningService:
             self._process.kill()
             return await self._process.wait()
 
-
-def _environment(port: int, gateway_port: int) -> Mapping[str, str]:
-    """Ours, but without its settings: the demo must not touch a store that is in use."""
-    prefix = variable("")
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
-    chosen = {**_SETTINGS, "host": HOST, "port": str(port), "gateway_port": str(gateway_port)}
-    return {**inherited, **{variable(name): value for name, value in chosen.items()}}
+    def _environment(self) -> Mapping[str, str]:
+        """Ours, but without its settings: the demo must not touch a store that is in use."""
+        ports = {"port": str(self._port), "gateway_port": str(self._gateway_port)}
+        chosen = {**self._settings, "host": HOST, **ports}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(variable(""))
+        }
+        return {**inherited, **{variable(name): value for name, value in chosen.items()}}
