@@ -65,7 +65,8 @@ lock:
 	"$$python" -m venv "$$tools" && \
 	"$$tools/bin/pip" --disable-pip-version-check --quiet install $(UV) && \
 	compile() { "$$tools/bin/uv" pip compile pyproject.toml --quiet --universal \
-		--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' "$$@"; } && \
+		--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
+		--extra build "$$@"; } && \
 	compile --extra dev $(if $(UPGRADE),--upgrade) --output-file requirements.lock && \
 	compile --constraint requirements.lock --upgrade --output-file requirements-runtime.lock
 
