@@ -1,7 +1,6 @@
 """Answers: what a call gives back, and how it is written to the client."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel
 from starlette.types import Message, Send
@@ -49,7 +48,3 @@ class Answer:
 
 def model_answer(status: int, model: BaseModel, headers: tuple[Header, ...] = ()) -> Answer:
     return Answer(status, model.model_dump_json(by_alias=True).encode(), JSON, headers)
-
-
-def json_answer(status: int, value: Any) -> Answer:
-    return Answer(status, json_bytes(value))

@@ -25,10 +25,9 @@ from app.api.openapi import document
 from app.api.problems import problem_of
 from app.api.routes import CALLS
 from app.api.schemas.fields import Nothing
+from app.api.schemas.operations import Description
 from app.api.services import Services
 from app.api.stats import Stats, register
-
-DESCRIPTION_PATH = "/openapi.json"
 
 
 def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette:
@@ -44,9 +43,9 @@ def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette
             yield
 
     register(services.metrics, services.stats, services.waiters)
-    calls = (*CALLS, describe(CALLS))
+    description()  # encoded before the first request, which would have to wait for it
     app = Starlette(
-        routes=[*make_routes(calls, services), *pages],
+        routes=[*make_routes(ALL_CALLS, services), *pages],
         middleware=[Middleware(Problems, stats=services.stats)],
         exception_handlers={HTTPException: _pass_on},
         lifespan=lifespan,
@@ -71,19 +70,20 @@ async def running(services: Services) -> AsyncGenerator[None]:
             services.waiters.release()
 
 
-def describe(calls: Iterable[Call]) -> Call:
-    """The call that answers with the description of all others."""
-    answer = Answer(200, _description(tuple(calls)))
+async def openapi(_: Ask[Nothing, Nothing]) -> Answer:
+    """This description of the API, as an OpenAPI document."""
+    return Answer(200, description())
 
-    async def openapi(_: Ask[Nothing, Nothing]) -> Answer:
-        return answer
 
-    return Call("GET", DESCRIPTION_PATH, Access.PUBLIC, openapi, 200)
+ALL_CALLS = (
+    *CALLS,
+    Call("GET", "/openapi.json", Access.PUBLIC, openapi, 200, Description),
+)
 
 
 @cache
-def _description(calls: tuple[Call, ...]) -> bytes:
-    return json_bytes(document(calls))
+def description() -> bytes:
+    return json_bytes(document(ALL_CALLS))
 
 
 def make_routes(calls: Iterable[Call], services: Services) -> list[BaseRoute]:

@@ -12,6 +12,7 @@ from app.wire import AttemptEntry, rfc3339
 
 
 async def of_post(ask: Ask[DeliveryQuery, Nothing]) -> Answer:
+    """Where a post is now: one delivery for each recipient and channel, and their counts."""
     query = ask.query
     try:
         page = await ask.services.ledger.of_post(
@@ -35,10 +36,12 @@ async def of_post(ask: Ask[DeliveryQuery, Nothing]) -> Answer:
 
 
 async def read(ask: Ask[Nothing, Nothing]) -> Answer:
+    """A delivery and its attempts."""
     return await _with_log(ask, 200)
 
 
 async def retry(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Sends a delivery again now, whatever its state."""
     if not await ask.services.ledger.retry(ask.path["delivery"], now_ms()):
         raise not_found("delivery")
     return await _with_log(ask, 202)
@@ -54,6 +57,7 @@ async def _with_log(ask: Ask[Nothing, Nothing], status: int) -> Answer:
 
 
 async def dead(ask: Ask[DeadLetterQuery, Nothing]) -> Answer:
+    """Deliveries that were given up, the newest first."""
     query = ask.query
     try:
         found, next_ = await ask.services.ledger.dead_letters(
@@ -66,6 +70,7 @@ async def dead(ask: Ask[DeadLetterQuery, Nothing]) -> Answer:
 
 
 async def replay(ask: Ask[Nothing, Replay]) -> Answer:
+    """Schedules dead letters again, spread out in time."""
     services, body = ask.services, ask.body
     scheduled = await services.ledger.replay(
         endpoint=body.endpoint,

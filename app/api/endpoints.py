@@ -27,6 +27,7 @@ _DEFAULTS: dict[str, Any] = {"types": tuple(DEFAULT_TYPES), "method": "POST", "h
 
 
 async def create(ask: Ask[Nothing, NewEndpoint]) -> Answer:
+    """Makes an endpoint: events of a user are sent to this address from now on."""
     body, services = ask.body, ask.services
     secret = new_secret(os.urandom) if body.secret is None else _checked_secret(body.secret)
     _check_schedule(body.retry_schedule_s, services.limits)
@@ -46,10 +47,12 @@ async def create(ask: Ask[Nothing, NewEndpoint]) -> Answer:
 
 
 async def read(ask: Ask[Nothing, Nothing]) -> Answer:
+    """An endpoint with its options and its health."""
     return _answer(ask, await ask.services.endpoints.get(ask.path["endpoint"]))
 
 
 async def of_user(ask: Ask[SkipPage, Nothing]) -> Answer:
+    """A user's endpoints."""
     found = await ask.services.endpoints.of_user(ask.path["user"])
     items, next_ = cut(found, ask.query)
     shown = [show(endpoint, with_headers=ask.caller.is_admin) for endpoint in items]
@@ -57,6 +60,7 @@ async def of_user(ask: Ask[SkipPage, Nothing]) -> Answer:
 
 
 async def change(ask: Ask[Nothing, EndpointChange]) -> Answer:
+    """Changes the options that are named, and no other."""
     endpoints, id_ = ask.services.endpoints, ask.path["endpoint"]
     unchanged = await endpoints.get(id_)
     if unchanged is None:
@@ -66,12 +70,14 @@ async def change(ask: Ask[Nothing, EndpointChange]) -> Answer:
 
 
 async def delete(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Deletes an endpoint; nothing more is sent to it."""
     if not await ask.services.endpoints.delete(ask.path["endpoint"]):
         raise not_found("endpoint")
     return Answer(204)
 
 
 async def rotate(ask: Ask[Nothing, Rotation]) -> Answer:
+    """Makes a new secret; those before it go on signing beside it for a while."""
     secret = new_secret(os.urandom)
     endpoint = await ask.services.endpoints.rotate(
         ask.path["endpoint"], secret, ask.body.overlap_s, now_ms()
@@ -82,6 +88,7 @@ async def rotate(ask: Ask[Nothing, Rotation]) -> Answer:
 
 
 async def enable(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Makes an endpoint active again, with a clean record."""
     return _answer(ask, await ask.services.endpoints.enable(ask.path["endpoint"]))
 
 
@@ -99,6 +106,7 @@ def waits_s(ask: Ask[Nothing, Nothing]) -> float:
 
 
 async def recover(ask: Ask[Nothing, Recovery]) -> Answer:
+    """Sends everything again that an endpoint did not get in a time, spread out."""
     services, id_, body = ask.services, ask.path["endpoint"], ask.body
     now = now_ms()
     until_ms = now if body.until is None else body.until
@@ -112,6 +120,7 @@ async def recover(ask: Ask[Nothing, Recovery]) -> Answer:
 
 
 async def attempts(ask: Ask[SkipPage, Nothing]) -> Answer:
+    """What was tried at an endpoint, the newest first."""
     services, id_, query = ask.services, ask.path["endpoint"], ask.query
     await _check_exists(services, id_)
     entries, next_ = await services.endpoints.attempts(id_, query.after, query.limit)

@@ -19,6 +19,7 @@ from app.wire import event_type, post_json
 
 
 async def read(ask: Ask[FeedQuery, Nothing]) -> Answer:
+    """What a user was sent, in the order of its offsets; or waits until something comes."""
     query, services = ask.query, ask.services
     page = await services.inbox.read(ask.path["user"], query.after, query.limit)
     if not _is_settled(page) and query.wait_s > 0:
@@ -33,6 +34,7 @@ def waits_s(ask: Ask[FeedQuery, Nothing]) -> float:
 
 
 async def move_cursor(ask: Ask[Nothing, CursorMove]) -> Answer:
+    """Marks a feed as dealt with up to an offset. It never goes back."""
     inbox, user = ask.services.inbox, ask.path["user"]
     stand = await inbox.advance({user: ask.body.offset})
     # Read afterwards, so that the head is never behind the cursor.

@@ -22,42 +22,52 @@ _NO_CONTENT = Answer(204)
 
 
 async def befriend(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Makes two users friends, which is mutual."""
     return await _add(ask, EdgeKind.FRIEND)
 
 
 async def unfriend(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Ends a friendship, on both sides."""
     return await _remove(ask, EdgeKind.FRIEND)
 
 
 async def follow(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Lets a user follow another."""
     return await _add(ask, EdgeKind.FOLLOW)
 
 
 async def unfollow(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Ends a follow."""
     return await _remove(ask, EdgeKind.FOLLOW)
 
 
 async def block(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Blocks: from now on neither sees what the other posts."""
     return await _add(ask, EdgeKind.BLOCK)
 
 
 async def unblock(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Ends a block."""
     return await _remove(ask, EdgeKind.BLOCK)
 
 
 async def friends(ask: Ask[UserPage, Nothing]) -> Answer:
+    """A user's friends."""
     return await _page(ask, "friends")
 
 
 async def follows(ask: Ask[UserPage, Nothing]) -> Answer:
+    """Whom a user follows."""
     return await _page(ask, "follows")
 
 
 async def followers(ask: Ask[UserPage, Nothing]) -> Answer:
+    """Who follows a user."""
     return await _page(ask, "followers")
 
 
 async def blocks(ask: Ask[UserPage, Nothing]) -> Answer:
+    """Whom a user blocks."""
     return await _page(ask, "blocks")
 
 

@@ -12,17 +12,20 @@ from app.wire import rfc3339
 
 
 async def create(ask: Ask[Nothing, NewKey]) -> Answer:
+    """Makes an API key. Its secret is shown this once."""
     scopes = frozenset(Scope(word) for word in ask.body.scopes)
     key, secret = await ask.services.api_keys.create(ask.body.name, scopes, now_ms())
     return model_answer(201, MadeKey(**dict(_show(key)), key=secret))
 
 
 async def every(ask: Ask[SkipPage, Nothing]) -> Answer:
+    """All API keys, in the order of their making."""
     items, next_ = cut(await ask.services.api_keys.all(), ask.query)
     return model_answer(200, Keys(items=[_show(key) for key in items], next=next_))
 
 
 async def revoke(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Revokes an API key."""
     if not await ask.services.api_keys.revoke(ask.path["key"]):
         raise not_found("key")
     return Answer(204)

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
 from app import __version__
 from app.api.auth import Access
 from app.api.call import USER_PARAMETERS, Call
 from app.api.lines import Lines
+from app.api.schemas import examples
 from app.api.schemas.fields import Nothing
 from app.api.schemas.graph import Edge
 from app.api.schemas.operations import ProblemDocument
+from app.api.schemas.webhooks import WEBHOOK_HEADERS, Webhook
 from app.domain.ids import USER_ID
 
 _REF = "#/components/schemas/{model}"
@@ -26,13 +28,49 @@ _ACCESS = {
     Access.OWN_CURSOR: "The user's own token, or an API key with the scope `admin`.",
 }
 _TAGS = ("graph", "endpoints", "posts", "deliveries", "feed", "tokens", "keys", "operations")
+_DONE = {
+    200: "As asked.",
+    201: "It is made.",
+    202: "It is accepted, and happens soon.",
+    204: "It is done.",
+}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "description": "Sent again within 24 hours, the first answer is given again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "examples": ["7c1f0a52"]},
 }
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "`true` on an answer that was given before.",
+        "schema": {"type": "string"},
+    }
+}
+_PATH_EXAMPLES = {
+    "user": "bob",
+    "other": "ann",
+    "post": examples.POST_ID,
+    "endpoint": examples.ENDPOINT_ID,
+    "delivery": examples.DELIVERY_ID,
+    "key": examples.KEY_ID,
+}
+# Calls that can be understood and still not be done as things stand.
+_CONFLICTS = frozenset(
+    {
+        *("posts_accept", "posts_edit", "endpoints_create", "keys_create", "tokens_create"),
+        *("graph_befriend", "graph_follow", "graph_block"),
+    }
+)
+
+Refs = Mapping[tuple[Any, JsonSchemaMode], dict[str, Any]]
+
+
+class _Schemas(GenerateJsonSchema):
+    """Without titles of fields, which only say their names again."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
 
 
 def document(calls: Iterable[Call]) -> dict[str, Any]:
@@ -51,23 +89,22 @@ def document(calls: Iterable[Call]) -> dict[str, Any]:
         },
         "tags": [{"name": tag} for tag in _TAGS],
         "paths": paths,
+        "webhooks": {"event": {"post": _webhook(refs)}},
         "components": {
             "schemas": schemas,
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "`mk_…`"},
                 "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
             },
-            "responses": {"Problem": _problem(refs)},
+            "responses": _problems(refs),
         },
     }
-
-
-Refs = Mapping[tuple[Any, JsonSchemaMode], dict[str, Any]]
 
 
 def _schemas(calls: Iterable[Call]) -> tuple[Refs, dict[str, Any]]:
     wanted: dict[tuple[type[BaseModel], JsonSchemaMode], None] = {
         (ProblemDocument, "serialization"): None,
+        (Webhook, "serialization"): None,
         (Edge, "validation"): None,
     }
     for call in calls:
@@ -75,23 +112,26 @@ def _schemas(calls: Iterable[Call]) -> tuple[Refs, dict[str, Any]]:
             wanted[call.model, "serialization"] = None
         if call.body is not Nothing and call.body is not Lines:
             wanted[call.body, "validation"] = None
-    refs, definitions = models_json_schema(list(wanted), ref_template=_REF)
+    refs, definitions = models_json_schema(
+        list(wanted), ref_template=_REF, schema_generator=_Schemas
+    )
     return refs, definitions["$defs"]
 
 
 def _operation(call: Call, refs: Refs) -> dict[str, Any]:
+    told = inspect.getdoc(call.handler) or ""
     operation: dict[str, Any] = {
         "operationId": _operation_id(call),
-        "tags": [call.handler.__module__.rpartition(".")[2]],
+        "summary": told.partition("\n")[0].rstrip("."),
+        "tags": [_resource(call)],
         "parameters": [*_path_parameters(call), *_query_parameters(call.query)],
         "responses": _responses(call, refs),
         "security": _security(call.access),
     }
-    texts = [inspect.getdoc(call.handler), _ACCESS.get(call.access)]
-    description = "\n\n".join(text for text in texts if text)
+    description = "\n\n".join(text for text in (told, _ACCESS.get(call.access)) if text)
     if description:
         operation["description"] = description
-    if call.path == "/v1/posts" and call.method == "POST":
+    if _operation_id(call) == "posts_accept":
         operation["parameters"].append(_IDEMPOTENCY_KEY)
     if call.body is Lines:
         operation["requestBody"] = _lines_body(refs)
@@ -103,9 +143,13 @@ def _operation(call: Call, refs: Refs) -> dict[str, Any]:
     return operation
 
 
+def _resource(call: Call) -> str:
+    name = call.handler.__module__.rpartition(".")[2]
+    return name if name in _TAGS else "operations"
+
+
 def _operation_id(call: Call) -> str:
-    resource = call.handler.__module__.rpartition(".")[2]
-    return f"{resource}_{call.handler.__name__}"
+    return f"{_resource(call)}_{call.handler.__name__}"
 
 
 def _security(access: Access) -> list[dict[str, list[str]]]:
@@ -123,13 +167,14 @@ def _path_parameters(call: Call) -> list[dict[str, Any]]:
 
 
 def _path_schema(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string", "examples": [_PATH_EXAMPLES[name]]}
     if name in USER_PARAMETERS:
-        return {"type": "string", "pattern": f"^{USER_ID.pattern}$"}
-    return {"type": "string"}
+        schema["pattern"] = f"^{USER_ID.pattern}$"
+    return schema
 
 
 def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
-    schema = query.model_json_schema()
+    schema = query.model_json_schema(schema_generator=_Schemas)
     required = schema.get("required", [])
     return [
         {"name": name, "in": "query", "required": name in required, "schema": _given(field)}
@@ -139,7 +184,7 @@ def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
 
 def _given(schema: dict[str, Any]) -> dict[str, Any]:
     """A parameter is a value or left out; there is no null in a query."""
-    shown = {name: value for name, value in schema.items() if name != "title"}
+    shown = dict(schema)
     choices = [choice for choice in shown.pop("anyOf", []) if choice != {"type": "null"}]
     if len(choices) == 1:
         shown = {**choices[0], **shown}
@@ -149,20 +194,58 @@ def _given(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(call: Call, refs: Refs) -> dict[str, Any]:
-    answer: dict[str, Any] = {"description": "Done."}
+    answer: dict[str, Any] = {"description": _DONE[call.status]}
     if call.model is not None:
         schema = refs[call.model, "serialization"]
         answer["content"] = {"application/json": {"schema": schema}}
     elif call.status == 200:
         answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
-    return {str(call.status): answer, "default": {"$ref": "#/components/responses/Problem"}}
+    if _operation_id(call) == "posts_accept":
+        answer["headers"] = _REPLAYED
+    problems = {str(status): _problem_ref(status) for status in sorted(_statuses(call))}
+    return {str(call.status): answer, **problems, "default": _problem_ref(500)}
 
 
-def _problem(refs: Refs) -> dict[str, Any]:
-    schema = refs[ProblemDocument, "serialization"]
+def _statuses(call: Call) -> set[int]:
+    """The error answers a call can give, apart from mistakes of ours."""
+    statuses = {400, 408, 413, 415, 422}  # a body that is not wanted is looked at, too
+    if call.access is not Access.PUBLIC:
+        statuses |= {401, 403, 503}
+    if not USER_PARAMETERS.issuperset(call.parameters):
+        statuses.add(404)
+    if _operation_id(call) in _CONFLICTS:
+        statuses.add(409)
+    if _operation_id(call) == "feed_read":
+        statuses.add(429)
+    if _operation_id(call) == "operations_ready":
+        statuses.add(503)
+    return statuses
+
+
+def _problem_ref(status: int) -> dict[str, Any]:
+    name = {401: "Unauthenticated", 429: "Later", 503: "Later"}.get(status, "Problem")
+    return {"$ref": f"#/components/responses/{name}"}
+
+
+def _problems(refs: Refs) -> dict[str, Any]:
+    content = {_PROBLEM_TYPE: {"schema": refs[ProblemDocument, "serialization"]}}
+    text = {"type": "string"}
+    seconds = {"type": "integer", "minimum": 1}
     return {
-        "description": "What went wrong, as problem details (RFC 9457).",
-        "content": {_PROBLEM_TYPE: {"schema": schema}},
+        "Problem": {
+            "description": "What went wrong, as problem details (RFC 9457).",
+            "content": content,
+        },
+        "Unauthenticated": {
+            "description": "A valid key or token is needed.",
+            "headers": {"WWW-Authenticate": {"required": True, "schema": text}},
+            "content": content,
+        },
+        "Later": {
+            "description": "It cannot be done now; after so many seconds it may be.",
+            "headers": {"Retry-After": {"required": True, "schema": seconds}},
+            "content": content,
+        },
     }
 
 
@@ -172,4 +255,28 @@ def _lines_body(refs: Refs) -> dict[str, Any]:
         "required": True,
         "description": "One edge a line. A mistake in a line stops no other.",
         "content": {"application/x-ndjson": {"schema": edge}},
+    }
+
+
+def _webhook(refs: Refs) -> dict[str, Any]:
+    """The request that an endpoint gets."""
+    schema = refs[Webhook, "serialization"]
+    return {
+        "operationId": "webhook_event",
+        "summary": "An event on its way to an endpoint",
+        "description": inspect.getdoc(Webhook),
+        "tags": ["endpoints"],
+        "security": [],
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "description": text, "schema": schema}
+            for name, text, schema in WEBHOOK_HEADERS
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "2XX": {"description": "It has arrived. Any answer within 15 seconds will do."},
+            "410": {"description": "Nothing more is to be sent here: the endpoint is disabled."},
+            "default": {
+                "description": "Sent again later; with 429 or 503 not before its `Retry-After`."
+            },
+        },
     }

@@ -1,26 +1,31 @@
 """Operations: health, readiness, metrics, statistics, and the API's own description."""
 
+from typing import Any
+
 from app import __version__
-from app.api.answers import Answer, json_answer, model_answer
+from app.api.answers import Answer, model_answer
 from app.api.call import Ask
 from app.api.problems import NOT_READY, Problem
 from app.api.schemas.fields import Nothing
-from app.api.schemas.operations import Check, Health, Readiness
+from app.api.schemas.operations import Check, Health, Readiness, Stats
 from app.api.services import Services
 from app.clock import now_ms
 from app.errors import StoreError
 from app.metrics import CONTENT_TYPE
 from app.store.canary import newest_ms
-from app.store.stats import read_stats
+from app.store.stats import Member, Worker, read_stats
+from app.wire import rfc3339
 
 CANARY_AGE_MAX_S = 30
 
 
 async def health(_: Ask[Nothing, Nothing]) -> Answer:
+    """Whether this process lives."""
     return model_answer(200, Health(status="ok", version=__version__))
 
 
 async def ready(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Whether the store answers, and a canary came through the streams lately."""
     checks = await _checks(ask.services)
     if all(check.ok for check in checks.values()):
         return model_answer(200, Readiness(ready=True, checks=checks))
@@ -54,8 +59,20 @@ def _canary(newest: int | None, now: int) -> Check:
 
 
 async def metrics(ask: Ask[Nothing, Nothing]) -> Answer:
+    """What this process counts, for Prometheus."""
     return Answer(200, ask.services.metrics.render(), CONTENT_TYPE.encode())
 
 
 async def stats(ask: Ask[Nothing, Nothing]) -> Answer:
-    return json_answer(200, await read_stats(ask.services.store, ask.services.shards))
+    """Queues, leases, nodes, workers, and endpoints by state."""
+    found = await read_stats(ask.services.store, ask.services.shards)
+    shown = {
+        **found,
+        "nodes": [_with_time(node) for node in found["nodes"]],
+        "workers": [_with_time(worker) for worker in found["workers"]],
+    }
+    return model_answer(200, Stats.model_validate(shown))
+
+
+def _with_time(member: Member | Worker) -> dict[str, Any]:
+    return {**member, "seen_at": rfc3339(member["seen_at_ms"])}

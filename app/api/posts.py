@@ -19,6 +19,7 @@ _REPLAYED: tuple[Header, ...] = ((b"idempotency-replayed", b"true"),)
 
 
 async def accept(ask: Ask[Nothing, NewPost]) -> Answer:
+    """Accepts a post; it is pushed to everybody in its author's audience."""
     body = ask.body
     services = ask.services
     try:
@@ -38,6 +39,7 @@ async def accept(ask: Ask[Nothing, NewPost]) -> Answer:
 
 
 async def read(ask: Ask[Nothing, Nothing]) -> Answer:
+    """A post as it is now."""
     post = await ask.services.posts.get(ask.path["post"])
     if post is None:
         raise not_found("post")
@@ -45,11 +47,13 @@ async def read(ask: Ask[Nothing, Nothing]) -> Answer:
 
 
 async def edit(ask: Ask[Nothing, PostEdit]) -> Answer:
+    """Gives a post new data; whoever got the post is told."""
     data = compact(ask.body.data, "data")
     return _answer(202, await ask.services.posts.edit(ask.path["post"], data, now_ms()))
 
 
 async def delete(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Takes a post back: what is still pending is cancelled, whoever got it is told."""
     return _answer(202, await ask.services.posts.delete(ask.path["post"], now_ms()))
 
 

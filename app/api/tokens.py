@@ -11,6 +11,7 @@ from app.wire import rfc3339
 
 
 async def create(ask: Ask[Nothing, NewToken]) -> Answer:
+    """Makes a token that opens one user's feed and sockets."""
     services, ttl_s = ask.services, ask.body.ttl_s
     if services.token_secret is None:
         detail = "MOMENTS_TOKEN_SECRET is not set here: make tokens where the private key is."

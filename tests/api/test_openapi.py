@@ -1,41 +1,74 @@
-from openapi_spec_validator import validate
+import json
+import re
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from app import __version__
+from app.api.app import ALL_CALLS
 from app.api.auth import Access
-from app.api.openapi import document
-from app.api.routes import CALLS
+from app.api.call import USER_PARAMETERS, check_parameter
+from app.api.lines import Lines
+from app.api.openapi import WEBHOOK_HEADERS, document
+from app.api.schemas.fields import Nothing
+from app.domain.post import Event, EventKind, Post
+from app.wire import rfc3339, webhook_body
 from tests.api.conftest import Api
+from tests.api.description import DOCUMENT, validator
+
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+PATHS: dict[str, Any] = DOCUMENT["paths"]
+OPERATIONS = [(call, PATHS[call.path][call.method.lower()]) for call in ALL_CALLS]
 
 
 async def test_the_description_is_served_to_anybody_and_is_valid(single_api: Api):
     async with single_api.client(None) as client:
         answer = await client.get("/openapi.json")
     assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
     described = answer.json()
-    validate(described)
+    assert [str(error) for error in OpenAPIV31SpecValidator(described).iter_errors()] == []
     assert described["openapi"].startswith("3.1")
     assert described["info"]["version"] == __version__
-    assert described == document(CALLS)
+    assert described == json.loads(json.dumps(document(ALL_CALLS)))
 
 
 def test_every_call_is_described_once_with_what_it_takes():
-    paths = document(CALLS)["paths"]
-    described = {(method.upper(), path) for path, item in paths.items() for method in item}
-    assert described == {(call.method, call.path) for call in CALLS}
-    ids = [operation["operationId"] for item in paths.values() for operation in item.values()]
+    described = {(method.upper(), path) for path, item in PATHS.items() for method in item}
+    assert described == {(call.method, call.path) for call in ALL_CALLS}
+    assert len(described) == len(ALL_CALLS)
+    ids = [operation["operationId"] for _, operation in OPERATIONS]
     assert len(ids) == len(set(ids))
-    for call in CALLS:
-        operation = paths[call.path][call.method.lower()]
+    for call, operation in OPERATIONS:
         named = {p["name"] for p in operation["parameters"] if p["in"] == "query"}
         assert named == set(call.query.model_fields)
-        assert {p["name"] for p in operation["parameters"] if p["in"] == "path"} == set(
-            call.parameters
-        )
+        in_path = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+        assert in_path == set(call.parameters)
         assert bool(operation["security"]) is (call.access is not Access.PUBLIC)
+        assert ("requestBody" in operation) is (call.body is not Nothing)
+
+
+@pytest.mark.parametrize(
+    ("call", "operation"), OPERATIONS, ids=[operation["operationId"] for _, operation in OPERATIONS]
+)
+def test_every_call_says_what_it_does_and_what_it_answers(call, operation):
+    assert 5 < len(operation["summary"]) < 100
+    assert operation["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
+    responses = operation["responses"]
+    assert {str(call.status), "default"} <= set(responses)
+    content = responses[str(call.status)].get("content", {})
+    assert bool(content) is (call.status != 204)
+    if call.model is not None:
+        schema = content["application/json"]["schema"]
+        assert schema == {"$ref": f"#/components/schemas/{call.model.__name__}"}
+    if call.access is not Access.PUBLIC:
+        assert {"401", "403", "503"} <= set(responses)
+    assert ("404" in responses) is not USER_PARAMETERS.issuperset(call.parameters)
 
 
 def test_limits_of_parameters_are_described():
-    feed = document(CALLS)["paths"]["/v1/users/{user}/feed"]["get"]
+    feed = PATHS["/v1/users/{user}/feed"]["get"]
     schemas = {p["name"]: p["schema"] for p in feed["parameters"]}
     assert schemas["limit"]["type"] == "integer"
     assert (schemas["limit"]["minimum"], schemas["limit"]["maximum"]) == (1, 200)
@@ -44,8 +77,97 @@ def test_limits_of_parameters_are_described():
 
 
 def test_bodies_are_described_with_unknown_fields_forbidden():
-    schemas = document(CALLS)["components"]["schemas"]
     for name in ("NewPost", "Audience", "NewEndpoint", "EndpointChange", "CursorMove", "Edge"):
-        assert schemas[name]["additionalProperties"] is False
-    assert set(schemas["NewPost"]["required"]) == {"author", "data"}
-    assert set(schemas["Audience"]["properties"]) == {"only", "except"}
+        assert SCHEMAS[name]["additionalProperties"] is False
+    assert set(SCHEMAS["NewPost"]["required"]) == {"author", "data"}
+    assert set(SCHEMAS["Audience"]["properties"]) == {"only", "except"}
+
+
+def test_what_may_be_absent_from_an_answer_is_never_null():
+    delivery = SCHEMAS["Delivery"]
+    assert delivery["properties"]["next_attempt_at"] == {"type": "string", "format": "date-time"}
+    assert "next_attempt_at" not in delivery["required"]
+    assert SCHEMAS["Feed"]["properties"]["gap"] == {"$ref": "#/components/schemas/Gap"}
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEMAS if SCHEMAS[name]["type"] == "object"])
+def test_every_schema_has_examples_that_it_allows(name: str):
+    if name == "Description":
+        return  # the document itself is its example
+    shown = SCHEMAS[name]["examples"]
+    assert shown
+    for value in shown:
+        validator(f"#/components/schemas/{name}").validate(value)
+        missing = set(SCHEMAS[name]["properties"]) - set(value)
+        assert missing.isdisjoint(SCHEMAS[name].get("required", ()))
+        # An example with a name that the schema does not know shows something that is not there.
+        assert set(value) <= set(SCHEMAS[name]["properties"])
+
+
+def test_every_example_of_a_parameter_is_one():
+    for _, operation in OPERATIONS:
+        for parameter in operation["parameters"]:
+            if parameter["in"] == "path":
+                for value in parameter["schema"]["examples"]:
+                    check_parameter(parameter["name"], value)
+
+
+async def _ids(api: Api) -> dict[str, str]:
+    endpoint = await api.admin.post(
+        "/v1/endpoints", json={"user": "bob", "url": "https://public.example/"}
+    )
+    return {
+        "user": "bob",
+        "other": "cyd",
+        "post": (await api.publish())["id"],
+        "endpoint": endpoint.json()["id"],
+    }
+
+
+BODIES = [
+    (call, value)
+    for call in ALL_CALLS
+    if call.body not in (Nothing, Lines)
+    for value in SCHEMAS[call.body.__name__]["examples"]
+]
+
+
+@pytest.mark.parametrize(
+    ("call", "value"),
+    BODIES,
+    ids=[f"{call.method} {call.path} {number}" for number, (call, _) in enumerate(BODIES)],
+)
+async def test_the_example_of_a_body_is_taken(single_api: Api, call, value):
+    ids = await _ids(single_api)
+    url = re.sub(r"{(\w+)}", lambda match: ids[match[1]], call.path)
+    if "url" in value:
+        value = {**value, "url": "https://public.example/"}  # whose address the tests know
+    answer = await single_api.admin.request(call.method, url, json=value)
+    assert answer.status_code == call.status, answer.text
+
+
+async def test_the_examples_of_lines_are_taken(single_api: Api):
+    lines = "\n".join(json.dumps(value) for value in SCHEMAS["Edge"]["examples"])
+    answer = await single_api.admin.post("/v1/graph:import", content=lines)
+    assert answer.json()["created"] == len(SCHEMAS["Edge"]["examples"])
+
+
+@pytest.mark.parametrize("kind", list(EventKind))
+def test_the_webhook_is_described_as_it_is_sent(kind: EventKind):
+    deleted = kind is EventKind.DELETED
+    at_ms = 1_769_860_800_123
+    post = Post("01kg9ys7g0d2pf2d03", "ann", "post", 1, at_ms, at_ms, b'{"a":1}', deleted)
+    event = Event(post.id, 1, kind)
+    sent = json.loads(webhook_body(post, event).for_recipient("bob", 12))
+    validator("#/components/schemas/Webhook").validate(sent)
+    assert sent["timestamp"] == rfc3339(at_ms)
+    example = SCHEMAS["Webhook"]["examples"][0]
+    assert set(sent) == set(example)
+    assert set(sent["data"]["post"]) - {"deleted"} == set(example["data"]["post"])
+
+
+def test_the_headers_of_a_webhook_are_described():
+    request = DOCUMENT["webhooks"]["event"]["post"]
+    named = {p["name"] for p in request["parameters"] if p["in"] == "header"}
+    assert named == {name for name, _, _ in WEBHOOK_HEADERS}
+    assert named == {"webhook-id", "webhook-timestamp", "webhook-signature", "moments-attempt"}

@@ -4,19 +4,25 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.api.schemas.examples import KEY, example
 from app.api.schemas.fields import Body, Out, TimeText
 
 ScopeWord = Literal["admin", "publish", "read"]
 TOKEN_TTL_DEFAULT_S = 3_600
+TOKEN_TTL_MAX_S = 10 * 365 * 86_400  # whatever the setting says
 
 
 class NewKey(Body):
+    model_config = example({"name": "importer", "scopes": ["publish", "read"]})
+
     name: Annotated[str, Field(min_length=1, max_length=128)]
     scopes: Annotated[list[ScopeWord], Field(min_length=1, max_length=3)]
 
 
 class Key(Out):
     """`id` names the key in calls and logs, `hint` is how its secret begins."""
+
+    model_config = example(KEY)
 
     id: str
     hint: str
@@ -28,18 +34,33 @@ class Key(Out):
 class MadeKey(Key):
     """`key` is the secret itself. It is kept only as a digest and never shown again."""
 
+    model_config = example({**KEY, "key": "mk_8sKq2vNR0wJc4mY1pZ6dTgUe9aXhLb7fQiOoSrEtWyA"})
+
     key: str
 
 
 class Keys(Out):
+    model_config = example({"items": [KEY], "next": None})
+
     items: list[Key]
     next: str | None
 
 
 class NewToken(Body):
-    ttl_s: Annotated[int, Field(ge=1)] = TOKEN_TTL_DEFAULT_S
+    """For how long the token is to hold; how long it may is a setting of the service."""
+
+    model_config = example({"ttl_s": 3_600})
+
+    ttl_s: Annotated[int, Field(ge=1, le=TOKEN_TTL_MAX_S)] = TOKEN_TTL_DEFAULT_S
 
 
 class Token(Out):
+    model_config = example(
+        {
+            "token": "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJib2IifQ.c2lnbmF0dXJl",
+            "expires_at": "2026-01-31T13:00:00.000Z",
+        }
+    )
+
     token: str
     expires_at: TimeText

@@ -1,9 +1,16 @@
 """Deliveries, attempts and dead letters in requests and answers."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
-
+from app.api.schemas.examples import (
+    ATTEMPT,
+    COUNTS,
+    DELIVERY,
+    ENDPOINT_ID,
+    POSTED_AT,
+    SOCKET_DELIVERY,
+    example,
+)
 from app.api.schemas.fields import (
     LIMIT_DEFAULT,
     Body,
@@ -15,19 +22,11 @@ from app.api.schemas.fields import (
     Query,
     Time,
     TimeText,
+    left_out,
 )
 
 StateWord = Literal["pending", "retrying", "delivered", "dead", "suppressed", "cancelled"]
 ChannelWord = Literal["webhook", "socket"]
-
-
-def _is_none(value: Any) -> bool:
-    return value is None
-
-
-def _left_out() -> Any:
-    """A field that is absent when there is nothing to say."""
-    return Field(default=None, exclude_if=_is_none)
 
 
 class DeliveryQuery(Query):
@@ -44,6 +43,8 @@ class DeadLetterQuery(Page):
 class Attempt(Out):
     """One try: `status` and `response` are the receiver's, `error` is null on success."""
 
+    model_config = example(ATTEMPT)
+
     delivery: str
     attempt: int
     at: TimeText
@@ -54,6 +55,8 @@ class Attempt(Out):
 
 
 class Attempts(Out):
+    model_config = example({"items": [ATTEMPT], "next": None})
+
     items: list[Attempt]
     next: str | None
 
@@ -61,27 +64,35 @@ class Attempts(Out):
 class Delivery(Out):
     """One post, one recipient, one channel. `parked`: waits until its endpoint is well again."""
 
+    model_config = example(DELIVERY, SOCKET_DELIVERY)
+
     id: str
     post: str
     version: int
     recipient: str
     offset: int
     channel: ChannelWord
-    endpoint: str | None = _left_out()
+    endpoint: str | None = left_out()
     state: StateWord
     parked: bool
     attempts: int
-    last_status: int | None = _left_out()
-    last_error: str | None = _left_out()
-    next_attempt_at: TimeText | None = _left_out()
+    last_status: int | None = left_out()
+    last_error: str | None = left_out()
+    next_attempt_at: TimeText | None = left_out()
     updated_at: TimeText
 
 
 class FullDelivery(Delivery):
+    """A delivery with every attempt that is still in the log, the oldest first."""
+
+    model_config = example({**DELIVERY, "log": [ATTEMPT]})
+
     log: list[Attempt]
 
 
 class Counts(Out):
+    model_config = example(COUNTS)
+
     pending: int
     retrying: int
     delivered: int
@@ -93,6 +104,15 @@ class Counts(Out):
 class Deliveries(Out):
     """`counts` are of the whole post; a page may be short while `next` still goes on."""
 
+    model_config = example(
+        {
+            "counts": COUNTS,
+            "fanned_out": True,
+            "items": [SOCKET_DELIVERY, DELIVERY],
+            "next": None,
+        }
+    )
+
     counts: Counts
     fanned_out: bool
     items: list[Delivery]
@@ -100,6 +120,8 @@ class Deliveries(Out):
 
 
 class DeadLetters(Out):
+    model_config = example({"items": [], "next": None})
+
     items: list[Delivery]
     next: str | None
 
@@ -107,9 +129,13 @@ class DeadLetters(Out):
 class Replay(Body):
     """Which dead letters to send again: all, or an endpoint's, or those since a time."""
 
+    model_config = example({}, {"endpoint": ENDPOINT_ID, "since": POSTED_AT})
+
     endpoint: EndpointId | None = None
     since: Time | None = None
 
 
 class Scheduled(Out):
+    model_config = example({"scheduled": 2})
+
     scheduled: int

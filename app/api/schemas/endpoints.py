@@ -4,7 +4,9 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
+from app.api.schemas.examples import ENDPOINT, POSTED_AT, SECRET, example
 from app.api.schemas.fields import Body, Out, Time, TimeText, UserId
+from app.domain.address import URL_SIZE_MAX
 from app.domain.headers import COUNT_MAX, check_headers
 from app.errors import HeadersRejected
 
@@ -23,6 +25,10 @@ TypePatterns = Annotated[list[TypePattern], Field(min_length=1, max_length=32)]
 Rate = Annotated[float, Field(ge=0.01, le=10_000, allow_inf_nan=False)]
 Delay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Schedule = Annotated[list[Delay], Field(max_length=32)]
+UrlText = Annotated[str, Field(max_length=URL_SIZE_MAX)]
+SecretText = Annotated[
+    str, Field(max_length=128, description="`whsec_` and 24 to 64 bytes in base64.")
+]
 Description = Annotated[str, Field(max_length=256)]
 
 
@@ -49,21 +55,40 @@ Headers = Annotated[
 
 
 class NewEndpoint(Body):
+    """Where a user's events are to be sent. Without `secret` one is made."""
+
+    model_config = example(
+        {"user": "bob", "url": ENDPOINT["url"]},
+        {
+            "user": "bob",
+            "url": ENDPOINT["url"],
+            "types": ["post.*", "task.created"],
+            "method": "rest",
+            "headers": {"x-tenant": "7"},
+            "rate_per_s": 20,
+            "retry_schedule_s": [5, 60, 3_600],
+            "description": ENDPOINT["description"],
+            "secret": SECRET,
+        },
+    )
+
     user: UserId
-    url: str
+    url: UrlText
     types: TypePatterns = DEFAULT_TYPES
     method: MethodWord = "POST"
     headers: Headers = Field(default_factory=dict)
     rate_per_s: Rate | None = None
     retry_schedule_s: Schedule | None = None
     description: Description | None = None
-    secret: str | None = None
+    secret: SecretText | None = None
 
 
 class EndpointChange(Body):
     """Only the fields given are changed; null brings an option back to its default."""
 
-    url: str = ""
+    model_config = example({"types": ["*"], "rate_per_s": None})
+
+    url: UrlText = ""
     types: TypePatterns | None = None
     method: MethodWord | None = None
     headers: Headers | None = None
@@ -74,6 +99,8 @@ class EndpointChange(Body):
 
 class Endpoint(Out):
     """An endpoint. The values of its headers are shown to admin keys only."""
+
+    model_config = example(ENDPOINT)
 
     id: str
     user: str
@@ -94,10 +121,16 @@ class Endpoint(Out):
 
 
 class FullEndpoint(Endpoint):
+    """An endpoint with its newest secret, which no other answer shows."""
+
+    model_config = example({**ENDPOINT, "secret": SECRET})
+
     secret: str
 
 
 class Endpoints(Out):
+    model_config = example({"items": [ENDPOINT], "next": None})
+
     items: list[Endpoint]
     next: str | None
 
@@ -105,11 +138,15 @@ class Endpoints(Out):
 class Rotation(Body):
     """For how long the secret before goes on signing beside the new one."""
 
+    model_config = example({"overlap_s": DAY_S})
+
     overlap_s: Annotated[int, Field(ge=0, le=30 * DAY_S)] = DAY_S
 
 
 class Recovery(Body):
     """From when until when (now) everything undelivered is sent again."""
+
+    model_config = example({"since": POSTED_AT, "until": "2026-01-31T14:00:00Z"})
 
     since: Time
     until: Time | None = None

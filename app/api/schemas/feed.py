@@ -1,9 +1,10 @@
 """A user's feed and cursor in requests and answers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from app.api.schemas.examples import POST, POST_ID, example
 from app.api.schemas.fields import (
     DECIMALS,
     DIGITS,
@@ -14,9 +15,12 @@ from app.api.schemas.fields import (
     Offset,
     Out,
     Query,
+    TimeText,
+    left_out,
 )
 
 WAIT_S_MAX = 30
+ITEM: dict[str, Any] = {"offset": 12, "type": "post.created", "post": POST}
 _WAIT = "How long to wait when there is nothing yet."
 
 
@@ -28,14 +32,43 @@ class FeedQuery(Query):
     wait_s: Annotated[float, Field(ge=0, le=WAIT_S_MAX, description=_WAIT), DECIMALS] = 0.0
 
 
+class PushedPost(Out):
+    """A post as it is pushed. Once it is deleted it has `deleted` and no data."""
+
+    model_config = example(POST)
+
+    id: str
+    author: str
+    type: str
+    version: int
+    created_at: TimeText
+    deleted: Literal[True] | None = left_out()
+    data: dict[str, Any] | None
+
+
+class ExpiredPost(Out):
+    """What is left of a post that is no longer kept."""
+
+    model_config = example({"id": POST_ID, "expired": True})
+
+    id: str
+    expired: Literal[True]
+
+
 class FeedItem(Out):
+    """An event: `<type>.created`, `<type>.updated` or `<type>.deleted`, and the post as it is."""
+
+    model_config = example(ITEM)
+
     offset: int
     type: str
-    post: dict[str, Any]
+    post: PushedPost | ExpiredPost
 
 
 class Gap(Out):
     """Offsets that are gone, both ends included."""
+
+    model_config = example({"from": 1, "to": 200})
 
     from_: int = Field(alias="from")
     to: int
@@ -44,8 +77,18 @@ class Gap(Out):
 class Feed(Out):
     """`next_offset` is the `after` of the next page."""
 
+    model_config = example(
+        {
+            "epoch": "0123456789ab",
+            "items": [ITEM],
+            "next_offset": 12,
+            "head_offset": 12,
+            "cursor": 11,
+        }
+    )
+
     epoch: str
-    gap: Gap | None = None
+    gap: Gap | None = left_out()
     items: list[FeedItem]
     next_offset: int
     head_offset: int
@@ -53,10 +96,16 @@ class Feed(Out):
 
 
 class CursorMove(Body):
+    """How far the user has dealt with their feed; it never goes back."""
+
+    model_config = example({"offset": 12})
+
     offset: Offset
 
 
 class Cursor(Out):
+    model_config = example({"cursor": 12, "head_offset": 12, "unread": 0})
+
     cursor: int
     head_offset: int
     unread: int

@@ -66,6 +66,20 @@ class Nothing(Query):
     """No parameters, or no body."""
 
 
+def _is_none(value: Any) -> bool:
+    return value is None
+
+
+def left_out() -> Any:
+    """A field of an answer that is absent when there is nothing to say."""
+    return Field(default=None, exclude_if=_is_none, json_schema_extra=_never_null)
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    del schema["default"]
+    schema.update(*[choice for choice in schema.pop("anyOf") if choice != {"type": "null"}])
+
+
 def _whole(value: Any) -> Any:
     if isinstance(value, str):
         if not _WHOLE.fullmatch(value):

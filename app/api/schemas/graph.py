@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
-
+from app.api.schemas.examples import example
 from app.api.schemas.fields import Body, Out, UserId
 
 
 class Users(Out):
+    model_config = example({"items": ["bob", "cyd@example.com"], "next": None})
+
     items: list[str]
     next: str | None
 
@@ -15,7 +16,9 @@ class Users(Out):
 class Edge(Body):
     """One line of an import. A friendship is mutual; a follow or block goes from `a` to `b`."""
 
-    model_config = ConfigDict(title="Edge")
+    model_config = example(
+        {"kind": "friend", "a": "ann", "b": "bob"}, {"kind": "follow", "a": "cyd", "b": "ann"}
+    )
 
     kind: Literal["friend", "follow", "block"]
     a: UserId
@@ -23,6 +26,8 @@ class Edge(Body):
 
 
 class LineError(Out):
+    model_config = example({"line": 3, "message": "a: String should match a user id"})
+
     line: int
     message: str
 
@@ -32,6 +37,15 @@ class Imported(Out):
 
     `errors` has the first 1,000 lines that could not be taken, `errors_omitted` counts the rest.
     """
+
+    model_config = example(
+        {
+            "created": 2,
+            "lines": 3,
+            "errors": [{"line": 3, "message": "b: must be somebody else"}],
+            "errors_omitted": 0,
+        }
+    )
 
     created: int
     lines: int

@@ -2,41 +2,133 @@
 
 from pydantic import ConfigDict, Field
 
-from app.api.schemas.fields import Out
+from app.api.schemas.examples import POSTED_AT, example
+from app.api.schemas.fields import Out, TimeText, left_out
+
+_QUEUES = {"posts": 0, "deliveries": 3, "redeliveries": 0, "retries": 1, "dead": 0}
 
 
 class Health(Out):
+    model_config = example({"status": "ok", "version": "0.1.0"})
+
     status: str
     version: str
 
 
 class Check(Out):
+    model_config = example({"ok": True, "detail": "the store answers"})
+
     ok: bool
     detail: str
 
 
 class Readiness(Out):
+    model_config = example(
+        {"ready": True, "checks": {"store": {"ok": True, "detail": "the store answers"}}}
+    )
+
     ready: bool
     checks: dict[str, Check]
 
 
+class Queues(Out):
+    """Entries that wait. `posts` and `deliveries` count a whole post or slice as one."""
+
+    model_config = example(_QUEUES)
+
+    posts: int
+    deliveries: int
+    redeliveries: int
+    retries: int
+    dead: int
+
+
+class Lease(Out):
+    """Who owns a shard in a role; `holder` is null while nobody does."""
+
+    model_config = example({"role": "sender", "shard": 0, "holder": "worker-1f2e3d"})
+
+    role: str
+    shard: int
+    holder: str | None
+
+
+class Node(Out):
+    """A process through which users are reached. `seen_at` is when it last said that it lives."""
+
+    model_config = example({"id": "gateway-1f2e3d", "seen_at": POSTED_AT})
+
+    id: str
+    seen_at: TimeText
+
+
+class Worker(Out):
+    model_config = example({"id": "worker-1f2e3d", "role": "sender", "seen_at": POSTED_AT})
+
+    id: str
+    role: str
+    seen_at: TimeText
+
+
 class Stats(Out):
-    """Queues by shard, leases, nodes, workers, endpoints by state."""
+    """Queues in all and by shard, who owns what, who lives, endpoints by state."""
+
+    model_config = example(
+        {
+            "shards": 1,
+            "queues": _QUEUES,
+            "queues_by_shard": [_QUEUES],
+            "leases": [{"role": "sender", "shard": 0, "holder": "worker-1f2e3d"}],
+            "nodes": [{"id": "gateway-1f2e3d", "seen_at": POSTED_AT}],
+            "workers": [{"id": "worker-1f2e3d", "role": "sender", "seen_at": POSTED_AT}],
+            "endpoints": {"active": 12, "open": 1, "disabled": 0},
+        }
+    )
+
+    shards: int
+    queues: Queues
+    queues_by_shard: list[Queues]
+    leases: list[Lease]
+    nodes: list[Node]
+    workers: list[Worker]
+    endpoints: dict[str, int]
+
+
+class Description(Out):
+    """An OpenAPI document."""
 
     model_config = ConfigDict(extra="allow")
 
+    openapi: str
+
 
 class ProblemField(Out):
+    model_config = example({"field": "author", "message": "Field required"})
+
     field: str
     message: str
 
 
 class ProblemDocument(Out):
-    """Problem details (RFC 9457)."""
+    """Problem details (RFC 9457). Some kinds have further members."""
+
+    model_config = example(
+        {
+            "type": "urn:moments:problem:invalid",
+            "title": "The request holds something that cannot be taken",
+            "status": 422,
+            "detail": "author: Field required",
+            "errors": [{"field": "author", "message": "Field required"}],
+        }
+    )
 
     type: str = Field(description="Names the kind of problem and never changes.")
     title: str
     status: int
     detail: str
-    errors: list[ProblemField] | None = None
-    instance: str | None = None
+    errors: list[ProblemField] | None = left_out()
+    instance: str | None = left_out()
+    ready: bool | None = left_out()
+    checks: dict[str, Check] | None = left_out()
+    created: int | None = left_out()
+    lines_done: int | None = left_out()

@@ -1,11 +1,12 @@
 """Posts in requests and answers."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import FailFast, Field, model_validator
 from typing_extensions import TypeAliasType
 
-from app.api.schemas.fields import Body, Out, TimeText, TypeWord, UserId
+from app.api.schemas.examples import DATA, POST, POSTED_AT, example
+from app.api.schemas.fields import Body, Out, TimeText, TypeWord, UserId, left_out
 
 AUDIENCE_MAX = 10_000
 
@@ -19,6 +20,8 @@ UserIds = TypeAliasType(
 class Audience(Body):
     """Cuts the author's audience: at most one of the two."""
 
+    model_config = example({"except": ["dan"]}, {"only": ["bob", "cyd"]})
+
     only: UserIds | None = None
     excepted: UserIds | None = Field(default=None, alias="except")
 
@@ -30,6 +33,18 @@ class Audience(Body):
 
 
 class NewPost(Body):
+    """Something an author has to say. Its `type` is a word of the author's choosing."""
+
+    model_config = example(
+        {"author": "ann", "data": DATA},
+        {
+            "author": "ann",
+            "type": "task",
+            "data": {"id": 7, "done": True},
+            "audience": {"only": ["bob"]},
+        },
+    )
+
     author: UserId
     data: dict[str, Any] = Field(description="Whatever the author has to say; pushed as it is.")
     type: TypeWord = "post"
@@ -37,11 +52,15 @@ class NewPost(Body):
 
 
 class PostEdit(Body):
+    model_config = example({"data": {"text": "Down again"}})
+
     data: dict[str, Any]
 
 
 class Post(Out):
-    """A post. Once deleted it has `deleted` and no data; once its time is over only `expired`."""
+    """A post. Once deleted it has `deleted` and no data."""
+
+    model_config = example({**POST, "updated_at": POSTED_AT})
 
     id: str
     author: str
@@ -49,5 +68,5 @@ class Post(Out):
     version: int
     created_at: TimeText
     updated_at: TimeText
-    deleted: bool = False
+    deleted: Literal[True] | None = left_out()
     data: dict[str, Any] | None

@@ -1,0 +1,55 @@
+"""The webhook request, as its receivers see it. The sender makes it; here it is only described."""
+
+from typing import Any
+
+from app.api.schemas.examples import DELIVERY_ID, POST, POSTED_AT, example
+from app.api.schemas.feed import ExpiredPost, PushedPost
+from app.api.schemas.fields import Out, TimeText
+
+_TEXT: dict[str, Any] = {"type": "string"}
+# Name, meaning, schema.
+WEBHOOK_HEADERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    (
+        "webhook-id",
+        "The delivery's id, the same on every attempt.",
+        {**_TEXT, "examples": [DELIVERY_ID]},
+    ),
+    (
+        "webhook-timestamp",
+        "When this attempt was made, in Unix seconds.",
+        {"type": "integer", "examples": [1_769_860_800]},
+    ),
+    (
+        "webhook-signature",
+        "`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, once for each live secret, "
+        "separated by spaces.",
+        {**_TEXT, "examples": ["v1,K5oZfzN95Z9UVu1EsfQmfVNQhnkZ2pj9o9NDN/H/pI4="]},
+    ),
+    ("moments-attempt", "1 for the first.", {"type": "integer", "minimum": 1}),
+)
+
+
+class WebhookData(Out):
+    model_config = example({"post": POST})
+
+    post: PushedPost | ExpiredPost
+
+
+class Webhook(Out):
+    """Signed by the Standard Webhooks scheme. With the method `GET` the fields are in the query."""
+
+    model_config = example(
+        {
+            "type": "post.created",
+            "timestamp": POSTED_AT,
+            "recipient": "bob",
+            "offset": 12,
+            "data": {"post": POST},
+        }
+    )
+
+    type: str
+    timestamp: TimeText
+    recipient: str
+    offset: int
+    data: WebhookData
