@@ -2,36 +2,44 @@
 
 Every key but four (`meta`, `workers`, `nodes`, `apikeys`) carries its shard as the cluster hash
 tag, so that all that one script touches lies in one slot. `t` is a recipient's shard, `s` an
-author's.
+author's or, in the graph, that of the user in the key. What is kept for a user stays until the
+user's data is deleted; what has a TTL has it from the same script that makes the key.
 
     key                             type    bound                        ends
     meta                            hash    4 fields                     never
-    workers, nodes                  zset    live processes               entries swept by age
+    workers                         zset    live processes               entries swept by age
+    nodes                           zset    live processes               entries swept by age
     apikeys                         hash    API_KEYS_MAX                 revoked by call
-    friends:{s}:user …              zset    FRIENDS_MAX (graph)          owner: the user
-    post:{s}:id                     hash    POST_BYTES_MAX               TTL RETENTION_S
-    posts:{s}                       stream  backlog of accepted events   entries deleted on ack
-    idempotency:{s}:author:key      string  one id                       TTL 24 h
-    inbox:{t}:user                  list    1,000 entries                owner: the user
-    trimmed:{t}, cursors:{t}        hash    one field a user             owner: the user
-    routes:{t}                      hash    one field a user             owner: user, gateway
+    friends:{s}:user                zset    FRIENDS_MAX                  owner: the user
+    follows:{s}:user                zset    FOLLOWS_MAX                  owner: the user
+    followers:{s}:user              zset    FOLLOWS_MAX of each other    owner: the user
+    blocks:{s}:user                 zset    BLOCKS_MAX                   owner: the user
+    blockers:{s}:user               zset    BLOCKS_MAX of each other     owner: the user
+    post:{s}:id                     hash    BODY_BYTES_MAX, and a field  TTL RETENTION_S
+                                            for each of POST_VERSIONS_MAX
+    posts:{s}                       stream  POSTS_BACKLOG_MAX            entries deleted on ack
+    idempotency:{s}:author:key      string  one id                       TTL IDEMPOTENCY_TTL_S
+    inbox:{t}:user                  list    INBOX_MAX                    owner: the user
+    trimmed:{t}                     hash    one field a user             owner: the user
+    cursors:{t}                     hash    one field a user             owner: the user
+    repushes:{t}                    hash    one field a user             owner: the user, gateway
+    routes:{t}                      hash    one field a user             owner: the user, gateway
     roster:{t}:post:version:slice   string  one slice                    TTL RETENTION_S
     outcomes:{t}:post:version:slice hash    one field an endpoint        TTL RETENTION_S
-    tally:{t}:post                  hash    8 fields                     TTL RETENTION_S
-    deliveries:{t}                  stream  backlog                      entries deleted on ack
-    redeliveries:{t}                stream  backlog                      entries deleted on ack
+    tally:{t}:post                  hash    one field a state, 2 more    TTL RETENTION_S
+    deliveries:{t}                  stream  what was fanned out          entries deleted on ack
+    redeliveries:{t}                stream  REDELIVERIES_MAX, and calls  entries deleted on ack
     retries:{t}                     zset    deliveries not final         moved when due
-    parked:{t}:endpoint             zset    PARKED_MAX                   janitor, RETENTION_S
+    parked:{t}:endpoint             zset    PARKED_MAX                   TTL RETENTION_S
     probes:{t}                      zset    ailing endpoints             owner: sender
     batch:{t}                       string  id of the last batch         TTL RETENTION_S
     dead:{t}                        zset    DEAD_LETTERS_MAX             janitor, RETENTION_S
     endpoint:{t}:id                 hash    ENDPOINTS_MAX a user         owner: the user
     endpoint_states:{t}             hash    one field a state            counted with the state
-    attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX              TTL RETENTION_S
+    attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX + 16         TTL RETENTION_S
     changes:{t}                     stream  CHANGES_MAX (trimmed)        entries cut by length
     reply:{t}:id                    list    one element                  TTL 60 s
-    sockets:{t}:node                stream  SOCKETS_BACKLOG_MAX          TTL 120 s, owner: gateway
-    repushes:{t}                    hash    one field a user             owner: gateway, user
+    sockets:{t}:node                stream  SOCKETS_BACKLOG_MAX          TTL 120 s
     lease:{t}:role                  string  one token                    TTL LEASE_S
     canary:{t}                      string  one time                     TTL 120 s
 """

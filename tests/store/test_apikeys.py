@@ -1,0 +1,87 @@
+"""API keys: only a digest is kept, revocation is noticed, their number is bounded."""
+
+import asyncio
+
+import pytest
+
+from app.errors import TooManyApiKeys
+from app.store import keys
+from app.store.apikeys import PREFIX, ApiKeys, Scope
+from app.store.client import Store
+
+READ = frozenset({Scope.READ})
+SECRET = "mk_" + "s" * 30
+
+
+async def test_a_key_is_found_by_its_secret_and_the_store_does_not_hold_it(store: Store) -> None:
+    api_keys = ApiKeys(store, api_keys_max=3)
+    key, secret = await api_keys.create("ci", READ, 1234)
+    assert secret.startswith(PREFIX)
+    assert await api_keys.find(secret) == key
+    assert (key.name, key.scopes, key.created_at_ms) == ("ci", READ, 1234)
+    assert secret.startswith(key.hint)
+    assert len(key.hint) < 10
+    raw = await store.execute("HGETALL", keys.API_KEYS)
+    assert secret.encode() not in b"".join(raw)
+    assert key.id.encode() == raw[0][: len(key.id)]
+
+
+async def test_a_wrong_secret_finds_nothing(store: Store) -> None:
+    api_keys = ApiKeys(store, api_keys_max=3)
+    _, secret = await api_keys.create("ci", READ, 1)
+    for wrong in ("", secret[:-1], secret + "x", "mk_\ud800"):
+        assert await api_keys.find(wrong) is None
+
+
+async def test_a_given_secret_becomes_a_key_once_even_beyond_the_bound(store: Store) -> None:
+    api_keys = ApiKeys(store, api_keys_max=1)
+    await api_keys.create("ci", READ, 1)
+    first = await api_keys.ensure(SECRET, "admin", frozenset({Scope.ADMIN}), 2)
+    again = await ApiKeys(store, api_keys_max=1).ensure(SECRET, "other", READ, 3)
+    assert again == first
+    assert [key.name for key in await api_keys.all()] == ["ci", "admin"]
+
+
+async def test_a_revoked_key_is_gone_here_at_once_and_elsewhere_soon(store: Store) -> None:
+    time = [0.0]
+    here = ApiKeys(store, api_keys_max=3)
+    there = ApiKeys(store, api_keys_max=3, cache_s=2.0, clock=lambda: time[0])
+    key, secret = await here.create("ci", READ, 1)
+    assert await here.find(secret) == await there.find(secret) == key
+    assert await here.revoke(key.id)
+    assert not await here.revoke(key.id)
+    assert await here.find(secret) is None
+    time[0] = 2.0
+    assert await there.find(secret) == key
+    time[0] = 2.01
+    assert await there.find(secret) is None
+
+
+async def test_an_id_that_is_none_revokes_nothing(store: Store) -> None:
+    api_keys = ApiKeys(store, api_keys_max=3)
+    await api_keys.create("ci", READ, 1)
+    for id_ in ("", "é", "0" * 12, "0" * 64):
+        assert not await api_keys.revoke(id_)
+    assert len(await api_keys.all()) == 1
+
+
+async def test_there_are_never_more_than_the_bound_however_many_ask_at_once(
+    store: Store,
+) -> None:
+    api_keys = ApiKeys(store, api_keys_max=5)
+    made = await asyncio.gather(
+        *(api_keys.create(f"k{n}", READ, n) for n in range(20)), return_exceptions=True
+    )
+    assert sum(isinstance(result, TooManyApiKeys) for result in made) == 15
+    assert len(await api_keys.all()) == 5
+    with pytest.raises(TooManyApiKeys, match="5 API keys"):
+        await api_keys.create("one more", READ, 1)
+
+
+async def test_what_is_remembered_is_bounded(single_store: Store) -> None:
+    api_keys = ApiKeys(single_store, api_keys_max=0)
+    for number in range(1_030):
+        api_keys._found[b"%d" % number] = (0.0, None)  # type: ignore[assignment]
+    await api_keys.ensure(SECRET, "admin", READ, 1)
+    assert await api_keys.find(SECRET) is not None
+    assert len(api_keys._found) == 1
