@@ -74,7 +74,7 @@ def encode_users(users: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Who one slice of a post went to in one shard, and when; the rest has one entry a recipient."""
+    """Who one slice of a post went to in one shard, and when; the rest has an entry a recipient."""
 
     users: tuple[str, ...]
     offsets: tuple[int, ...]
