@@ -22,8 +22,7 @@ What follows on what. `note` remembers that there is more; READ means: ask the i
     push later   .           note        note        note        note          READING, READ
     push older   .           .           .           .           .             .
     again older  owe         owe         WRITE       owe         owe           WRITE
-    again other  owe, if it  owe, if it  note        note        note          READING, READ
-                 may be old  may be old
+    again other  . or owe    note or owe note        note        note          READING, READ
     page         .           READING     .           .           .             .
     take next    .           .           WRITE       .           .             .
     end: more    .           .           READ        HELD        .             .
@@ -36,7 +35,8 @@ What follows on what. `note` remembers that there is more; READ means: ask the i
     close        CLOSED      CLOSED      CLOSED      CLOSED      CLOSED        CLOSED
 
 `again`: somebody asks for an offset to be pushed once more. If it is an older one, it is written
-beside the order of the others, and changes nothing in that. `unacked`: the deadline below passed.
+beside the order of the others, and changes nothing in that. (As long as the cursor is not known,
+any may be an older one, and is owed.) `unacked`: the deadline below has passed.
 
 Explicit acknowledgement works like TCP's (RFC 6298, 5): one deadline, for the oldest offset that
 is not acknowledged; each acknowledgement of something new starts it again; when it passes, the
