@@ -26,7 +26,7 @@ async def accept(ask: Ask[Nothing, NewPost]) -> Answer:
         accepted = await services.posts.accept(
             body.author,
             body.type,
-            compact(body.data, "data"),
+            compact(body.data),
             _audience(body.audience),
             idempotency=_idempotency_key(ask.headers.get(b"idempotency-key")),
             now_ms=now_ms(),
@@ -48,7 +48,7 @@ async def read(ask: Ask[Nothing, Nothing]) -> Answer:
 
 async def edit(ask: Ask[Nothing, PostEdit]) -> Answer:
     """Gives a post new data; whoever got the post is told."""
-    data = compact(ask.body.data, "data")
+    data = compact(ask.body.data)
     return _answer(202, await ask.services.posts.edit(ask.path["post"], data, now_ms()))
 
 

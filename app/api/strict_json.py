@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ DEPTH_MAX = 64  # of objects and lists in each other
 # What msgpack frames, and most languages, can hold.
 INT_MIN, INT_MAX = -(2**63), 2**64 - 1
 _INT_DIGITS_MAX = 20
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 _dump = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
 
@@ -19,7 +21,8 @@ def parse(raw: bytes) -> Any:
     """The value of a JSON text. Raises a 400 `Problem` that says what is wrong with it, and where.
 
     Refused beyond the grammar: other encodings than UTF-8, names twice in one object (RFC 8259,
-    4), NaN and Infinity, numbers beyond 64 bits, nesting deeper than 64.
+    4), NaN and Infinity, numbers beyond 64 bits, nesting deeper than 64; and with a 422 that names
+    the field, half of a surrogate pair, which is no character (RFC 8259, 8.2).
     """
     try:
         value = _decode(raw.decode())
@@ -33,16 +36,15 @@ def parse(raw: bytes) -> Any:
     # The number of brackets is quickly counted and nearly always settles the question.
     if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX and _is_too_deep(value):
         raise _too_deep()
+    if _SURROGATE.search(raw):
+        for place in _lone_surrogates(value, ""):
+            raise invalid(place, "holds half of a surrogate pair, which is no character")
     return value
 
 
-def compact(value: Any, field: str) -> bytes:
-    """A value as JSON text without blanks, in UTF-8. A 422 `Problem` for a lone surrogate."""
-    try:
-        return _dump(value).encode()
-    except UnicodeEncodeError:
-        place = next(_lone_surrogates(value, field), field)
-        raise invalid(place, "holds half of a surrogate pair, which is no character") from None
+def compact(value: Any) -> bytes:
+    """What `parse` gave as JSON text without blanks, in UTF-8."""
+    return _dump(value).encode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -98,9 +100,10 @@ def _lone_surrogates(value: Any, place: str) -> Iterator[str]:
             yield place
     elif isinstance(value, dict):
         for name, child in cast(dict[str, Any], value).items():
+            within = f"{place}.{_shown(name)}" if place else _shown(name)
             if not _is_encodable(name):
-                yield place
-            yield from _lone_surrogates(child, f"{place}.{name}")
+                yield within
+            yield from _lone_surrogates(child, within)
     elif isinstance(value, list):
         for index, child in enumerate(cast(list[Any], value)):
             yield from _lone_surrogates(child, f"{place}[{index}]")
@@ -112,6 +115,10 @@ def _is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()[:64]
 
 
 def _quoted(text: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 from app.api.schemas.examples import ENDPOINT, POSTED_AT, SECRET, example
 from app.api.schemas.fields import Body, Out, Time, TimeText, UserId
 from app.domain.address import URL_SIZE_MAX
-from app.domain.headers import COUNT_MAX, check_headers
+from app.domain.headers import COUNT_MAX, SIZE_MAX, check_headers
 from app.errors import HeadersRejected
 
 DEFAULT_TYPES = ["post.*"]
@@ -23,7 +23,7 @@ TypePattern = Annotated[
 ]
 TypePatterns = Annotated[list[TypePattern], Field(min_length=1, max_length=32)]
 Rate = Annotated[float, Field(ge=0.01, le=10_000, allow_inf_nan=False)]
-Delay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Delay = Annotated[float, Field(ge=0, le=7 * DAY_S, allow_inf_nan=False)]
 Schedule = Annotated[list[Delay], Field(max_length=32)]
 UrlText = Annotated[str, Field(max_length=URL_SIZE_MAX)]
 SecretText = Annotated[
@@ -49,8 +49,12 @@ def _few(headers: Any) -> Any:
     return found
 
 
+HeaderValue = Annotated[str, Field(max_length=SIZE_MAX)]
 Headers = Annotated[
-    dict[str, str], Field(max_length=COUNT_MAX), AfterValidator(_checked), BeforeValidator(_few)
+    dict[str, HeaderValue],
+    Field(max_length=COUNT_MAX),
+    AfterValidator(_checked),
+    BeforeValidator(_few),
 ]
 
 

@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Annotated, Any, cast
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,7 +17,7 @@ from pydantic import (
 )
 
 from app.api.problems import ERRORS_MAX, INVALID, FieldError, Problem
-from app.domain.ids import USER_ID, is_endpoint_id
+from app.domain.ids import ALPHABET, ENDPOINT_ID_LENGTH, USER_ID
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
 OFFSET_MAX = 2**53 - 1  # what every JSON reader keeps exactly
@@ -111,15 +110,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MS = timedelta(milliseconds=1)
 
 
-def _endpoint_id(value: str) -> str:
-    if not is_endpoint_id(value):
-        raise ValueError("is not the id of an endpoint")
-    return value
-
-
 UserId = Annotated[str, StringConstraints(pattern=f"^{USER_ID.pattern}$")]
 TypeWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-EndpointId = Annotated[str, AfterValidator(_endpoint_id)]
+EndpointId = Annotated[str, StringConstraints(pattern=f"^[{ALPHABET}]{{{ENDPOINT_ID_LENGTH}}}$")]
 # A time in a request, as milliseconds.
 Time = Annotated[
     int, BeforeValidator(parse_time), WithJsonSchema({"type": "string", "format": "date-time"})
@@ -177,7 +170,8 @@ def field_name(place: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             name += f"[{part}]"
         else:
-            name += f".{part}" if name else part
+            shown = part or '""'
+            name += f".{shown}" if name else shown
     return name.encode("utf-8", "backslashreplace").decode()[:_FIELD_SHOWN_MAX]
 
 
