@@ -101,7 +101,8 @@ class Node:
         failures = 0
         while not stop.is_set():
             try:
-                replies = await self._store.read_streams(start, count=READ_MAX, block_ms=BLOCK_MS)
+                block_ms = 1 if failures else BLOCK_MS  # as soon as it is back, all go on
+                replies = await self._store.read_streams(start, count=READ_MAX, block_ms=block_ms)
                 self.last_read_at = asyncio.get_running_loop().time()
                 if failures:
                     failures = 0
