@@ -76,6 +76,12 @@ class Child:
         self._ready_at: float | None = None
         self._last_words: deque[str] = deque(maxlen=_LAST_WORDS_MAX)
 
+    @property
+    def pid(self) -> int | None:
+        """The process that lives now; None between two lives."""
+        process = self._process
+        return process.pid if process is not None and process.returncode is None else None
+
     async def run(self) -> None:
         """Returns after `stop`. Raises CommandFailed when the child dies before ever being ready,
         as often as the policy allows.

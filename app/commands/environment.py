@@ -1,5 +1,7 @@
 """The settings, read from the environment for a person to understand when they are wrong."""
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +15,15 @@ _PREFIX = str(Settings.model_config.get("env_prefix", ""))
 def variable(setting: str) -> str:
     """The name of a setting in the environment."""
     return _PREFIX + setting.upper()
+
+
+def environment_of(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Our environment for a process with just the `chosen` settings: whoever tries something out
+    must not touch a store that is in use."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(variable(""))
+    }
+    return {**inherited, **{variable(name): value for name, value in chosen.items()}}
 
 
 def read_settings(**given: Any) -> Settings:

@@ -1,7 +1,6 @@
 """The service as the demo runs it: `moments up` on a store of its own, its lines kept in a file."""
 
 import asyncio
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from app.commands.api_client import ApiClient
 from app.commands.children import command, how_it_ended
 from app.commands.data_dir import ADMIN_KEY, read_secret
-from app.commands.environment import variable
+from app.commands.environment import environment_of
 from app.commands.probe import answers, authority, free_ports
 from app.errors import CommandFailed
 
@@ -106,10 +105,5 @@ class RunningService:
             return await self._process.wait()
 
     def _environment(self) -> Mapping[str, str]:
-        """Ours, but without its settings: the demo must not touch a store that is in use."""
         ports = {"port": str(self._port), "gateway_port": str(self._gateway_port)}
-        chosen = {**self._settings, "host": HOST, **ports}
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(variable(""))
-        }
-        return {**inherited, **{variable(name): value for name, value in chosen.items()}}
+        return environment_of({**self._settings, "host": HOST, **ports})
