@@ -3,8 +3,7 @@ of it is written.
 """
 
 import json
-import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +13,13 @@ from app.api.app import ALL_CALLS
 from app.api.call import USER_PARAMETERS, Call
 from app.api.lines import Lines
 from app.api.schemas.fields import Nothing
-from app.clock import now_ms
-from app.domain.ids import shard_of_id
-from app.domain.post import Event, EventKind
-from app.store import keys
-from app.store.client import Store
-from tests.api.conftest import Api, fan_out, make_services, serve, snapshot, whsec
+from tests.api.conftest import Api, snapshot, whsec
 from tests.api.mistakes import SCHEMAS, bad_parameters, mistakes, unbounded
+from tests.api.world import World, good_body, make_world
 
 JSON_CALLS = [call for call in ALL_CALLS if call.body not in (Nothing, Lines)]
 FORM = "application/x-www-form-urlencoded"
 LATIN = "application/json; charset=latin-1"
-Ids = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -46,42 +40,13 @@ class Case:
         return f"{self.method} {self.url[:90]} {shown[:90]!r} {self.headers}"
 
 
-@dataclass(frozen=True)
-class World:
-    """An API whose store holds one of everything, so that what is asked for is there."""
-
-    api: Api
-    ids: Ids
-
-    def url(self, call: Call, **parameters: str) -> str:
-        ids = {**self.ids, **parameters}
-        return re.sub(r"{(\w+)}", lambda match: ids[match[1]], call.path)
-
-    def case(self, call: Call, status: int, field: str = "", **rest: Any) -> Case:
-        return Case(call.method, self.url(call), status, field, **rest)
-
-
 @pytest.fixture
-async def world(single_store: Store) -> AsyncIterator[World]:
-    async with serve(make_services(single_store)) as api:
-        made = await api.admin.post(
-            "/v1/endpoints", json={"user": "bob", "url": "https://public.example/"}
-        )
-        endpoint, post = made.json()["id"], (await api.publish())["id"]
-        await fan_out(single_store, Event(post, 1, EventKind.CREATED), ["bob"])
-        await api.admin.put("/v1/users/bob/friends/cyd")
-        delivery = f"{post}-1-0-{endpoint}"
-        await single_store.execute("ZADD", keys.dead(shard_of_id(endpoint)), now_ms(), delivery)
-        listed = (await api.admin.get("/v1/keys")).json()["items"]
-        key = next(key["id"] for key in listed if key["name"] == "read")
-        ids = {"post": post, "endpoint": endpoint, "delivery": delivery, "key": key}
-        yield World(api, {"user": "bob", "other": "cyd", **ids})
+async def world(single_api: Api) -> World:
+    return await make_world(single_api)
 
 
-def good_body(call: Call) -> dict[str, Any]:
-    """The body of the description's first example, with an address that tests know."""
-    body = SCHEMAS[call.body.__name__]["examples"][0]
-    return {**body, "url": "https://public.example/"} if "url" in body else body
+def ask(world: World, call: Call, status: int, field: str = "", **rest: Any) -> Case:
+    return Case(call.method, world.url(call), status, field, **rest)
 
 
 def malformed(world: World) -> Iterator[Case]:
@@ -110,14 +75,14 @@ def malformed(world: World) -> Iterator[Case]:
             (b'{"a":' * 65 + b"1" + b"}" * 65, "deep"),
             (b'{"a": ' + b"[" * 100_000, "deep"),
         ):
-            yield world.case(call, 400, content=content, detail=detail)
+            yield ask(world, call, 400, content=content, detail=detail)
 
 
 def framed_wrongly(world: World) -> Iterator[Case]:
     """Bodies of a wrong size, type or encoding, and headers that stand there twice."""
     for call in ALL_CALLS:
         if call.body is not Lines:
-            yield world.case(call, 413, content=b'{"a": "' + b"x" * 262_144 + b'"}')
+            yield ask(world, call, 413, content=b'{"a": "' + b"x" * 262_144 + b'"}')
         for headers in (
             {"content-type": "text/plain"},
             {"content-type": FORM},
@@ -129,9 +94,9 @@ def framed_wrongly(world: World) -> Iterator[Case]:
             {"content-encoding": "gzip"},
             {"content-encoding": "identity, gzip"},
         ):
-            yield world.case(call, 415, content=b"{}", headers=headers)
+            yield ask(world, call, 415, content=b"{}", headers=headers)
         for name in ("Content-Type", "Idempotency-Key", "Authorization", "Content-Encoding"):
-            yield world.case(call, 422, name, content=b"{}", headers=[(name, "a"), (name, "a")])
+            yield ask(world, call, 422, name, content=b"{}", headers=[(name, "a"), (name, "a")])
 
 
 def unknown(world: World) -> Iterator[Case]:
@@ -139,8 +104,8 @@ def unknown(world: World) -> Iterator[Case]:
     for call in ALL_CALLS:
         if call.body is not Lines:
             good = {} if call.body is Nothing else good_body(call)
-            yield world.case(call, 422, "surprise", body={**good, "surprise": 1})
-            yield world.case(call, 422, "\\ud800", body={**good, "\ud800": 1})
+            yield ask(world, call, 422, "surprise", body={**good, "surprise": 1})
+            yield ask(world, call, 422, "\\ud800", body={**good, "\ud800": 1})
         start = world.url(call)
         yield Case(call.method, f"{start}?surprise=1", 422, "surprise")
         yield Case(call.method, f"{start}?surprise", 422, "surprise")
@@ -155,9 +120,9 @@ def of_every_field(world: World) -> Iterator[Case]:
         schema = {"$ref": f"#/components/schemas/{call.body.__name__}"}
         for where, bad in mistakes(schema, good_body(call)):
             if isinstance(bad, dict):
-                yield world.case(call, 422, where.removeprefix("."), body=bad)
+                yield ask(world, call, 422, where.removeprefix("."), body=bad)
             else:
-                yield world.case(call, 400, body=bad, content=json.dumps(bad).encode())
+                yield ask(world, call, 400, body=bad, content=json.dumps(bad).encode())
 
 
 def of_every_parameter(world: World) -> Iterator[Case]:

@@ -15,6 +15,7 @@ class Proxy:
         self._loses_replies = False
         self.passed = bytearray()  # what the server has been sent (since replies are lost)
         self.port = 0
+        self.listener: asyncio.Server | None = None
 
     @property
     def url(self) -> str:
@@ -33,6 +34,13 @@ class Proxy:
         """Cuts every connection."""
         for writer in self._writers:
             writer.transport.abort()
+
+    async def close(self) -> None:
+        """Stops listening and cuts every connection: the store cannot be reached any more."""
+        assert self.listener is not None
+        self.listener.close()
+        self.cut()
+        await self.listener.wait_closed()
 
     async def serve(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         replies, server = await asyncio.open_unix_connection(self._target)
@@ -66,14 +74,14 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy_to(target: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
+async def proxy_to(
+    target: str, tls: ssl.SSLContext | None = None, *, port: int = 0
+) -> AsyncIterator[Proxy]:
     """A proxy to the Unix socket at `target`, gone at the end with all its connections."""
     proxy = Proxy(target)
-    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
-    proxy.port = server.sockets[0].getsockname()[1]
+    proxy.listener = await asyncio.start_server(proxy.serve, "127.0.0.1", port, ssl=tls)
+    proxy.port = proxy.listener.sockets[0].getsockname()[1]
     try:
         yield proxy
     finally:
-        server.close()
-        proxy.cut()
-        await server.wait_closed()
+        await proxy.close()
