@@ -207,9 +207,6 @@ ROUTES_CLEANED = Metric(
 DEAD_EXPIRED = Metric(
     "moments_dead_letters_expired_total", Kind.COUNTER, "Dead letters whose retention is over."
 )
-PARKED_EXPIRED = Metric(
-    "moments_parked_expired_total", Kind.COUNTER, "Parked deliveries whose retention is over."
-)
 
 # every worker
 LEASES_HELD = Metric("moments_leases_held", Kind.GAUGE, "Shards owned, by role.")

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from app.domain.post import Event
+from app.domain.post import Event, EventKind
 from app.wire import WebhookBody
 
 if TYPE_CHECKING:
@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 class Entry:
-    """A stream entry: acknowledged when all deliveries in it (`left`) are dealt with."""
+    """A stream entry, acknowledged when all deliveries in it (`left`) are dealt with.
+
+    `again`: it came from `redeliveries`.
+    """
 
     __slots__ = ("again", "id", "left")
 
-    def __init__(self, id_: bytes, again: bool, left: int) -> None:
+    def __init__(self, id_: bytes, again: bool) -> None:
         self.id = id_
         self.again = again
-        self.left = left
+        self.left = 0
 
 
 class Item:
@@ -29,6 +32,7 @@ class Item:
     """
 
     __slots__ = (
+        "_id",
         "attempts",
         "base",
         "body",
@@ -71,12 +75,19 @@ class Item:
         self.target: Target | None = None
         self.started_ms = 0
         self.due_ms = 0
+        self._id = ""
 
     @property
     def id(self) -> str:
         """The delivery's id, which is the `webhook-id` of every attempt."""
-        event = self.event
-        return f"{event.post}-{event.version}-{self.slice}-{self.endpoint}"
+        if not self._id:
+            event = self.event
+            self._id = f"{event.post}-{event.version}-{self.slice}-{self.endpoint}"
+        return self._id
+
+    @property
+    def is_deletion(self) -> bool:
+        return self.event.kind is EventKind.DELETED
 
     @property
     def place(self) -> tuple[str, int, int]:

@@ -40,6 +40,9 @@ from workers.lanes import Lanes, Offer
 log = logging.getLogger(__name__)
 
 BODIES_MADE_MAX = 1_024
+BODIES_MADE_BYTES_MAX = 32 * 1024 * 1024
+CANCELLED_POSTS_MAX = 10_000
+UNUSABLE_S = 60.0  # how often it is tried whether an endpoint can be sent to again
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,6 @@ class DispatchStats:
     deferred: Counter[str] = field(default_factory=Counter[str])  # by what kept them
     states: Counter[str] = field(default_factory=Counter[str])
     notices: Counter[str] = field(default_factory=Counter[str])
-    pings: Counter[str] = field(default_factory=Counter[str])
 
 
 class Dispatch:
@@ -77,6 +79,8 @@ class Dispatch:
         self._rules = rules
         self._stats = stats
         self._bodies: OrderedDict[Event, tuple[Post, WebhookBody]] = OrderedDict()
+        self._bodies_bytes = 0
+        self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._to_start: deque[Item] = deque()
         self._is_starting = False
         self._timer: asyncio.TimerHandle | None = None
@@ -88,9 +92,13 @@ class Dispatch:
         if made is not None and made[0] is post:
             return made[1]
         body = webhook_body(post, event)
+        if made is not None:
+            self._bodies_bytes -= _size(made[1])
         self._bodies[event] = (post, body)
-        if len(self._bodies) > BODIES_MADE_MAX:
-            self._bodies.popitem(last=False)
+        self._bodies_bytes += _size(body)
+        while len(self._bodies) > BODIES_MADE_MAX or self._bodies_bytes > BODIES_MADE_BYTES_MAX:
+            _, (_, dropped) = self._bodies.popitem(last=False)
+            self._bodies_bytes -= _size(dropped)
         return body
 
     # Taking deliveries in
@@ -116,6 +124,17 @@ class Dispatch:
         if self._lanes.has_overflowed:
             self._put_back(self._lanes.take_overflowed())
 
+    def cancel_post(self, post: str) -> None:
+        """The post is deleted: nothing that waits here still tells of it, but for the deletion."""
+        self._cancelled[post] = None
+        self._cancelled.move_to_end(post)
+        if len(self._cancelled) > CANCELLED_POSTS_MAX:
+            self._cancelled.popitem(last=False)
+
+    def put_off(self, item: Item, reason: str) -> None:
+        """Back on the schedule, because its endpoint cannot be sent to as things are set up."""
+        self._defer(item, now_ms() + round(UNUSABLE_S * 1000), reason)
+
     def settle(self, item: Item, state: State, error: str) -> None:
         """Ends a delivery without an attempt."""
         self._record(item, state, item.attempts, error=error)
@@ -129,9 +148,6 @@ class Dispatch:
         for endpoint in endpoints:
             for item in self._lanes.drop(endpoint, monotonic()):
                 item.owner.forget(item)
-
-    def count_ping(self, outcome: Outcome) -> None:
-        self._stats.pings[outcome.error or "ok"] += 1
 
     def waiting(self) -> list[str]:
         return self._lanes.waiting()
@@ -157,6 +173,10 @@ class Dispatch:
         if item.owner.has_ended:
             self._release(item, 0.0)
             item.owner.forget(item)
+            return
+        if self._cancelled and item.event.post in self._cancelled and not item.is_deletion:
+            self._release(item, 0.0)
+            self.settle(item, State.CANCELLED, "deleted")
             return
         at_ms = now_ms()
         health = target.health
@@ -264,7 +284,7 @@ class Dispatch:
             state,
             item.attempts,
             status=item.status,
-            error=item.error or "deferred",
+            error=item.error or reason,
             due_ms=round(from_ms + wait_ms),
         )
 
@@ -335,6 +355,10 @@ class Dispatch:
         if self._timer is not None:
             self._timer.cancel()
         await self._client.close(grace_s)
+
+
+def _size(body: WebhookBody) -> int:
+    return len(body.head) + len(body.tail)
 
 
 def _log_attempt(item: Item, outcome: Outcome) -> None:

@@ -1,4 +1,4 @@
-"""Clears up after the dead and the forgotten: gateways gone, letters and parked work too old."""
+"""Clears up after the dead and the forgotten: gateways gone, dead letters too old."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,6 @@ class JanitorStats:
     nodes_removed: int = 0
     routes_cleaned: int = 0
     dead_expired: int = 0
-    parked_expired: int = 0
     failures: int = 0
 
 
@@ -88,43 +87,24 @@ class JanitorShard:
             self._searched_ms = at_ms
 
     async def _search(self, at_ms: int) -> None:
-        """Looks at everything, for what no list leads to."""
+        """Looks through all routes, for gateways that no list leads to."""
         named = await self._named_nodes()
         # Asked afterwards: a gateway says that it lives before its name stands in a route.
         _, living = await self._nodes(at_ms)
         await self._clear_nodes(named - living)
-        await self._expire_parked(at_ms)
-
-    # Retention
 
     async def _expire_dead(self, at_ms: int) -> None:
-        self._stats.dead_expired += await self._expire(keys.dead(self._shard), at_ms)
-
-    async def _expire_parked(self, at_ms: int) -> None:
-        """What stays parked for longer than its post is kept has nothing left to be sent."""
-        cursor: Any = 0
-        while True:
-            cursor, found = await self._store.execute(
-                "ZSCAN", keys.probes(self._shard), cursor, "COUNT", SCAN_COUNT
-            )
-            for endpoint in found[0::2]:
-                key = keys.parked(self._shard, endpoint.decode())
-                self._stats.parked_expired += await self._expire(key, at_ms)
-            if int(cursor) == 0:
-                return
-
-    async def _expire(self, key: bytes, at_ms: int) -> int:
         """Takes away what is older than the retention, in parts that hold nobody up."""
+        key = keys.dead(self._shard)
         before = at_ms - self._retention_s * 1000
-        expired = 0
         while True:
             old = await self._store.execute(
                 "ZRANGE", key, "-inf", f"({before}", "BYSCORE", "LIMIT", 0, SCAN_COUNT
             )
             if old:
-                expired += await self._store.execute("ZREM", key, *old)
+                self._stats.dead_expired += await self._store.execute("ZREM", key, *old)
             if len(old) < SCAN_COUNT:
-                return expired
+                return
 
     # Gateways
 

@@ -18,7 +18,6 @@ _FANOUT: Final[Mapping[str, Metric]] = {
     "time": names.FAN_OUT_TIME,
 }
 _SENDER: Final[Mapping[str, Metric]] = {
-    "held": names.DELIVERIES_HELD,
     "read": names.ENTRIES_READ,
     "moved": names.RETRIES_MOVED,
     "expired": names.DELIVERIES_EXPIRED,
@@ -35,7 +34,6 @@ _JANITOR: Final[Mapping[str, Metric]] = {
     "nodes_removed": names.NODES_REMOVED,
     "routes_cleaned": names.ROUTES_CLEANED,
     "dead_expired": names.DEAD_EXPIRED,
-    "parked_expired": names.PARKED_EXPIRED,
 }
 # The number is what a worker that does not send has.
 _HTTP: Final[Mapping[str, Metric]] = {
@@ -51,6 +49,7 @@ _HTTP: Final[Mapping[str, Metric]] = {
     "refused_total": names.ATTEMPTS_REFUSED,
     "truncated_total": names.ANSWERS_CUT,
 }
+_ROOM: Final[Mapping[str, Metric]] = {"held": names.DELIVERIES_HELD}
 _LANES: Final[Mapping[str, Metric]] = {
     "queued": names.DELIVERIES_WAITING,
     "slow_in_flight": names.ATTEMPTS_SLOW,
@@ -69,6 +68,8 @@ def register(to: Metrics, stats: WorkerStats) -> None:
         to.register(*metric, lambda name=name: getattr(stats.http, name, 0))
     for name, metric in _LANES.items():
         to.register(*metric, lambda name=name: getattr(stats.lanes, name, 0))
+    for name, metric in _ROOM.items():
+        to.register(*metric, lambda name=name: getattr(stats.room, name, 0))
     _register_labelled(to, stats)
 
 
@@ -76,7 +77,7 @@ def _register_labelled(to: Metrics, stats: WorkerStats) -> None:
     dispatch, outcomes, tenure = stats.dispatch, stats.outcomes, stats.tenure
     to.register(*names.ATTEMPTS, lambda: _by("result", dispatch.results))
     to.register(*names.DEFERRED, lambda: _by("reason", dispatch.deferred))
-    to.register(*names.PINGS, lambda: _by("result", dispatch.pings))
+    to.register(*names.PINGS, lambda: _by("result", stats.pings.results))
     to.register(*names.ENDPOINT_NOTICES, lambda: _by("notice", dispatch.notices))
     to.register(*names.DELIVERIES_SETTLED, lambda: _states(dispatch.states))
     to.register(*names.DEAD_LETTERS, lambda: dispatch.states[State.DEAD.value])

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,9 +19,11 @@ from app.wire import Record, encode_batch, encode_record, encode_time
 log = logging.getLogger(__name__)
 
 BACKOFF_MAX_S = 2.0
+PATIENCE_S = 30.0  # how long outcomes of a lease that is lost are offered to a store that is away
 
 Row = tuple[str, int, str, str, int, bytes]
 Place = tuple[str, int, int]  # post, version, slice
+Fields = dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +61,17 @@ class Written:
 
 
 class _Batch:
-    __slots__ = ("done", "health", "redone", "rows", "size")
+    """`size` counts whatever makes the script work, so that no batch holds up the store."""
+
+    __slots__ = ("done", "health", "redone", "rows", "rows_count", "size")
 
     def __init__(self) -> None:
         self.rows: dict[Place, list[Row]] = {}
+        self.rows_count = 0
         self.done: list[bytes] = []
         self.redone: list[bytes] = []
-        self.health: dict[str, tuple[dict[str, str | int], int]] = {}
+        self.health: dict[str, tuple[Fields, int]] = {}
         self.size = 0
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.size or self.done or self.redone or self.health)
 
 
 class OutcomeWriter:
@@ -104,12 +107,18 @@ class OutcomeWriter:
             keys.batch(shard),
             keys.endpoint_states(shard),
         ]
-        self._batch = _Batch()
+        self._batch = _Batch()  # being filled
+        self._full_ones: deque[_Batch] = deque()
+        self._unwritten: Counter[str] = Counter()  # endpoints by batches that tell of their health
+        # A worker may own a shard again, with the same token: its first batch is another then.
+        self._series = secrets.token_hex(4)
         self._number = 0
         self._added = asyncio.Event()
         self._full = asyncio.Event()
         self._closing = False
-        self._given_up = False
+        self._patient_until: float | None = None
+
+    # What comes in
 
     def add(
         self,
@@ -124,8 +133,14 @@ class OutcomeWriter:
         due_ms: int = 0,
         base: int = 0,
         log_entry: bytes = b"",
+        entry: bytes | None = None,
+        again: bool = False,
     ) -> None:
-        """What became of a delivery: its new state, with `attempts` made so far."""
+        """What became of a delivery: its new state, with `attempts` made so far.
+
+        With `entry` this was the last one of that stream entry, which is acknowledged in the same
+        step: a delivery back on the schedule must not be in the stream as well.
+        """
         batch = self._batch
         record = encode_record(Record(state, attempts, status, at_ms, error, due_ms, base))
         row = (endpoint, attempts, state.value, record, due_ms, log_entry)
@@ -134,24 +149,38 @@ class OutcomeWriter:
             batch.rows[place] = [row]
         else:
             rows.append(row)
+        batch.rows_count += 1
+        if entry is not None:
+            (batch.redone if again else batch.done).append(entry)
+        self._note(batch)
+
+    def close_entry(self, entry: bytes, again: bool) -> None:
+        """There is nothing to write of a stream entry: it is only acknowledged."""
+        batch = self._batch
+        (batch.redone if again else batch.done).append(entry)
+        self._note(batch)
+
+    def set_health(self, endpoint: str, fields: Fields, probe_ms: int = -1) -> None:
+        """Fields of an endpoint, and when to look after it next (0: no more, -1: as it was)."""
+        batch = self._batch
+        old = batch.health.get(endpoint)
+        if old is None:
+            self._unwritten[endpoint] += 1
+        else:
+            fields = {**old[0], **fields}
+            probe_ms = old[1] if probe_ms < 0 else probe_ms
+        batch.health[endpoint] = (fields, probe_ms)
+        self._note(batch)
+
+    def _note(self, batch: _Batch) -> None:
         batch.size += 1
         self._added.set()
         if batch.size >= self._limits.batch_max:
+            self._full_ones.append(batch)
+            self._batch = _Batch()
             self._full.set()
 
-    def close_entry(self, entry: bytes, again: bool) -> None:
-        """All of a stream entry is dealt with: it goes with the batch that says so."""
-        (self._batch.redone if again else self._batch.done).append(entry)
-        self._added.set()
-
-    def set_health(self, endpoint: str, fields: dict[str, str | int], probe_ms: int = -1) -> None:
-        """Fields of an endpoint, and when to look after it next (0: no more, -1: as it was)."""
-        old = self._batch.health.get(endpoint)
-        if old is not None:
-            fields = {**old[0], **fields}
-            probe_ms = old[1] if probe_ms < 0 else probe_ms
-        self._batch.health[endpoint] = (fields, probe_ms)
-        self._added.set()
+    # What goes out
 
     def close(self) -> None:
         """Lets `run` write what is left and return."""
@@ -159,37 +188,41 @@ class OutcomeWriter:
         self._added.set()
         self._full.set()
 
-    def give_up(self) -> None:
-        """The lease is another's: what the store does not take at once stays unwritten."""
-        self._given_up = True
-        self.close()
+    def lose_patience(self, after_s: float = PATIENCE_S) -> None:
+        """The lease is another's: what a store that is away does not take in time is dropped."""
+        self._patient_until = asyncio.get_running_loop().time() + after_s
 
     async def run(self) -> None:
         """Until `close`, and then until all is written."""
         while True:
             await self._added.wait()
-            if self._batch.is_empty and self._closing:
-                return
-            if not self._closing and self._batch.size < self._limits.batch_max:
+            if not (self._closing or self._full_ones):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._limits.wait_s):
                         await self._full.wait()
-            batch, self._batch = self._batch, _Batch()
-            if not self._closing:
-                self._added.clear()
-                self._full.clear()
-            if not batch.is_empty:
+            batch = self._take()
+            if batch.size:
                 await self._write(batch)
+            elif self._closing:
+                return
+
+    def _take(self) -> _Batch:
+        """The oldest batch; when that is all, there is nothing to do until something is added."""
+        if self._full_ones:
+            batch = self._full_ones.popleft()
+        else:
+            batch, self._batch = self._batch, _Batch()
+        if not self._closing:
+            if not self._full_ones:
+                self._full.clear()
+            if not (self._full_ones or self._batch.size):
+                self._added.clear()
+        return batch
 
     async def _write(self, batch: _Batch) -> None:
         self._number += 1
-        batch_id = b"%b:%d" % (self._token, self._number)
-        health = [
-            (endpoint, [part for pair in fields.items() for part in pair], probe_ms)
-            for endpoint, (fields, probe_ms) in batch.health.items()
-        ]
-        slices = [(*place, rows) for place, rows in batch.rows.items()]
-        packed = encode_batch((slices, batch.done, batch.redone, health))
+        batch_id = b"%b:%b:%d" % (self._token, self._series.encode(), self._number)
+        packed = _packed(batch)
         failures = 0
         while True:
             try:
@@ -198,22 +231,17 @@ class OutcomeWriter:
             except StoreError as error:
                 failures += 1
                 self._stats.failures += 1
-                if self._given_up:
+                if self._is_impatient():
                     log.warning("outcomes left to the next owner", extra={"error": str(error)})
                     return
                 log.warning("outcomes wait for the store", extra={"error": str(error)})
                 pause_s = min(BACKOFF_MAX_S, 0.05 * 2 ** min(failures, 10))
                 await asyncio.sleep(random.uniform(0.5, 1) * pause_s)
-        accepted, refused, dropped, next_due = answer
-        self._stats.batches += 1
-        self._stats.written += accepted
-        self._stats.refused += refused
-        self._stats.dropped += dropped
-        due_ms = int(float(next_due)) if next_due else None
-        settled = [endpoint for endpoint in batch.health if endpoint not in self._batch.health]
-        probes = (probe_ms for _, probe_ms in batch.health.values() if probe_ms > 0)
-        probe_ms = min(probes, default=None)
-        self._on_written(Written(batch.size, batch.done, batch.redone, settled, due_ms, probe_ms))
+        self._note_written(batch, answer)
+
+    def _is_impatient(self) -> bool:
+        until = self._patient_until
+        return until is not None and asyncio.get_running_loop().time() >= until
 
     async def _send(self, packed: bytes, batch_id: bytes) -> tuple[int, int, int, bytes]:
         limits, at_ms = self._limits, now_ms()
@@ -226,3 +254,34 @@ class OutcomeWriter:
                 *(encode_time(at_ms), batch_id),
             ],
         )
+
+    def _note_written(self, batch: _Batch, answer: tuple[int, int, int, bytes]) -> None:
+        accepted, refused, dropped, next_due = answer
+        self._stats.batches += 1
+        self._stats.written += accepted
+        self._stats.refused += refused
+        self._stats.dropped += dropped
+        self._unwritten.subtract(batch.health.keys())
+        settled = [endpoint for endpoint in batch.health if not self._unwritten[endpoint]]
+        for endpoint in settled:
+            del self._unwritten[endpoint]
+        probes = (probe_ms for _, probe_ms in batch.health.values() if probe_ms > 0)
+        self._on_written(
+            Written(
+                deliveries=batch.rows_count,
+                done=batch.done,
+                redone=batch.redone,
+                endpoints=settled,
+                next_due_ms=int(float(next_due)) if next_due else None,
+                next_probe_ms=min(probes, default=None),
+            )
+        )
+
+
+def _packed(batch: _Batch) -> bytes:
+    health = [
+        (endpoint, [part for pair in fields.items() for part in pair], probe_ms)
+        for endpoint, (fields, probe_ms) in batch.health.items()
+    ]
+    slices = [(*place, rows) for place, rows in batch.rows.items()]
+    return encode_batch((slices, batch.done, batch.redone, health))

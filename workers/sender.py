@@ -9,30 +9,23 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.clock import now_ms
 from app.domain.delivery import State
-from app.domain.ids import WebhookDelivery, parse_delivery_id, shard_of_id
-from app.domain.post import Event, EventKind, Post
+from app.domain.ids import shard_of_id
 from app.errors import DecodeError, LeaseLost, StoreError
 from app.store import canary, keys
-from app.store.bodies import Bodies
 from app.store.client import Store
-from app.wire import (
-    Record,
-    decode_deliveries,
-    decode_event,
-    decode_record,
-    decode_roster,
-    stream_fields,
-)
+from app.wire import stream_fields
 from workers.delivery import Entry, Item
-from workers.dispatch import Dispatch, kind_of
+from workers.dispatch import Dispatch
+from workers.intake import Admitted, Again, Fields, Intake, Slice, parse_again, parse_slice
 from workers.outcomes import OutcomeLimits, OutcomeStats, OutcomeWriter, Written
 from workers.pulse import Pulse
+from workers.room import Room
 from workers.target import Target
 from workers.targets import Targets
 from workers.upkeep import Upkeep
@@ -41,27 +34,23 @@ from workers.watcher import StreamWatcher, Watched
 log = logging.getLogger(__name__)
 
 READ_MAX = 64  # entries of one stream in one read
+ROWS_MAX = 512  # deliveries of one entry, unless its recipients have several endpoints each
 MOVE_MAX = 500
+OFFERED_MAX = 64  # deliveries started before the loop gets to do something else
+FULL_WAIT_MS = 100  # until the next look, when the stream has no room for what is due
+WAIT_MAX_S = 30.0  # a clock that was set forward is noticed at the latest then
 BACKOFF_MAX_S = 2.0
-FRESH_MS = 5_000  # so long after its fan-out a delivery is sent without looking at blocks again
 
 
 @dataclass(slots=True)
 class SenderStats:
     """Counters of one worker, all shards together."""
 
-    held: int = 0
     read: int = 0
     moved: int = 0
     expired: int = 0
     takeovers: int = 0
     failures: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SenderLimits:
-    held_max: int
-    redeliveries_max: int
 
 
 class SenderShard:
@@ -75,10 +64,11 @@ class SenderShard:
         shard: int,
         token: bytes,
         dispatch: Dispatch,
-        bodies: Bodies,
+        intake: Intake,
         targets: Targets,
         upkeep: Upkeep,
-        limits: SenderLimits,
+        room: Room,
+        redeliveries_max: int,
         outcome_limits: OutcomeLimits,
         stats: SenderStats,
         outcome_stats: OutcomeStats,
@@ -88,22 +78,25 @@ class SenderShard:
         self._shard = shard
         self._token = token
         self._dispatch = dispatch
-        self._bodies = bodies
+        self._intake = intake
         self._targets = targets
         self._upkeep = upkeep
-        self._limits = limits
+        self._room = room
+        self._redeliveries_max = redeliveries_max
         self._stats = stats
         self._lease = keys.lease(shard, keys.SENDER)
-        self._streams = {False: keys.deliveries(shard), True: keys.redeliveries(shard)}
         self._wake = asyncio.Event()
-        self.pulse = Pulse()
-        self._firsts: dict[bytes, Entry] = {}
-        self._again: dict[bytes, Entry] = {}
-        self._in_hand = 0
+        # What is here of each stream: entries until they are acknowledged.
+        self._entries: dict[bool, dict[bytes, Entry]] = {False: {}, True: {}}
+        # How far each stream's pending entries were read again; None when that is done.
+        self._resume: dict[bool, bytes | None] = {False: b"0", True: b"0"}
+        self._in_hand = 0  # deliveries without an outcome
+        self._held = 0  # of the room, until their outcomes are written
         self._idle = asyncio.Event()
         self._idle.set()
-        self.has_ended = False
         self._next_due_ms: int | None = 0
+        self.has_ended = False
+        self.pulse = Pulse()
         self.writer = OutcomeWriter(
             store,
             shard=shard,
@@ -122,65 +115,73 @@ class SenderShard:
 
     def abandon(self) -> None:
         """The lease is another's: only what was delivered still counts."""
-        self.writer.give_up()
+        self.writer.lose_patience()
         self.stop()
 
     async def run(self) -> None:
         """Works until `stop` or `abandon`. Raises `LeaseLost` when the store says so."""
-        watched = {
+        streams = {
             again: self._watcher.watch(self._shard, key, self._wake)
-            for again, key in self._streams.items()
+            for again, key in (
+                (False, keys.deliveries(self._shard)),
+                (True, keys.redeliveries(self._shard)),
+            )
         }
         changes = self._watcher.watch(self._shard, keys.changes(self._shard), self._wake)
         writing = asyncio.create_task(self.writer.run(), name=f"outcomes-{self._shard}")
+        writing.add_done_callback(lambda _: self._wake.set())
         try:
-            await self._work(watched, changes, writing)
+            await self._work(streams, changes, writing)
         except LeaseLost:
             self.abandon()
             raise
         finally:
             self.has_ended = True
-            for stream in (*watched.values(), changes):
+            for stream in (*streams.values(), changes):
                 self._watcher.forget(self._shard, stream)
-            await self._finish(writing)
+            await self._end(writing)
 
-    async def _finish(self, writing: "asyncio.Task[None]") -> None:
+    async def _end(self, writing: "asyncio.Task[None]") -> None:
         """What waits is left to the next owner; what is under way is seen through."""
         self.pulse.rest()
+        self._room.forget(self._wake)
         waiting = self._dispatch.waiting()
         self._dispatch.take_back(id_ for id_ in waiting if shard_of_id(id_) == self._shard)
-        await self._idle.wait()
-        self.writer.close()
-        await writing
-        self._upkeep.close()
+        try:
+            await self._idle.wait()
+            self.writer.close()
+            await writing
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await self._upkeep.close()
+            self._give(self._held)
 
     async def _work(
-        self, watched: dict[bool, Watched], changes: Watched, writing: "asyncio.Task[None]"
+        self, streams: dict[bool, Watched], changes: Watched, writing: "asyncio.Task[None]"
     ) -> None:
         failures = 0
-        resume = begin = True
+        has_begun = False
         while not self.has_ended:
             if writing.done():
                 writing.result()  # it ends only when told to: raise what has ended it
             self._wake.clear()
             self.pulse.begin()
             try:
-                if begin:
+                if not has_begun:
                     await self._upkeep.skip_changes(changes)
-                    begin = False
-                if resume:
-                    await self._take_over()
-                    resume = False
-                busy = await self._step(watched, changes)
+                    self._targets.forget_shard(self._shard)
+                    has_begun = True
+                busy = await self._step(streams, changes)
                 failures = 0
             except StoreError as error:
                 failures += 1
                 # A read whose answer was lost has made entries pending that nobody here knows.
-                resume = True
+                self._resume = {False: b"0", True: b"0"}
                 await self._wait_out(error, failures)
                 continue
             if not busy:
-                await self._wait(watched, changes)
+                await self._wait((*streams.values(), changes))
 
     async def _wait_out(self, error: StoreError, failures: int) -> None:
         self._stats.failures += 1
@@ -192,61 +193,57 @@ class SenderShard:
                     await self._wake.wait()
                     self._wake.clear()
 
-    async def _wait(self, watched: dict[bool, Watched], changes: Watched) -> None:
+    async def _wait(self, streams: Sequence[Watched]) -> None:
         """Until something is added, room is made, or the next thing is due."""
-        due_ms = min(
-            (due for due in (self._next_due_ms, self._upkeep.next_due_ms) if due is not None),
-            default=None,
-        )
         self.pulse.rest()
-        streams = (*watched.values(), changes)
         for stream in streams:
             stream.waiting = True
-        if due_ms is None:
-            await self._wake.wait()
-        else:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(due_ms - now_ms(), 0) / 1000):
-                    await self._wake.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._wait_s()):
+                await self._wake.wait()
         for stream in streams:
             stream.waiting = False
 
-    async def _step(self, watched: dict[bool, Watched], changes: Watched) -> bool:
+    def _wait_s(self) -> float | None:
+        dues = [due for due in (self._next_due_ms, self._upkeep.next_due_ms) if due is not None]
+        if not dues:
+            return None
+        return min(max(min(dues) - now_ms(), 0) / 1000, WAIT_MAX_S)
+
+    async def _step(self, streams: dict[bool, Watched], changes: Watched) -> bool:
         """One look at everything. True when there may be more to do at once."""
         if changes.news:
             changes.news = False
             await self._upkeep.take_changes(self, changes)
-        await self._move_due()
-        await self._upkeep.look_after_due(self)
-        busy = False
-        for again, stream in watched.items():
-            if stream.news:
-                busy |= await self._read(again, stream)
+        busy = await self._move_due(streams[True])
+        await self._upkeep.look_after_due()
+        for again, stream in streams.items():
+            busy |= await self._read(again, stream)
         return busy
 
     # The schedule
 
-    async def _move_due(self) -> None:
-        """Moves retries that are due to the stream, which then wakes us to read them."""
-        while self._next_due_ms is not None and self._next_due_ms <= now_ms():
-            answer = await self._store.call(
-                "move_due",
-                [self._lease, keys.retries(self._shard), self._streams[True]],
-                [self._token, now_ms(), MOVE_MAX, self._limits.redeliveries_max],
-            )
-            if answer == b"lost":
-                raise LeaseLost(f"sender of shard {self._shard}")
-            moved, due = answer
-            self._next_due_ms = int(float(due)) if due else None
-            if not moved:
-                self._hold_back()
-                return
-            self._stats.moved += moved
+    async def _move_due(self, stream: Watched) -> bool:
+        """Moves retries that are due to the stream. True when there may be more of them."""
+        if self._next_due_ms is None or self._next_due_ms > now_ms():
+            return False
+        answer = await self._store.call(
+            "move_due",
+            [self._lease, keys.retries(self._shard), stream.key],
+            [self._token, now_ms(), MOVE_MAX, self._redeliveries_max],
+        )
+        if answer == b"lost":
+            raise self._lost()
+        moved, due = answer
+        self._stats.moved += moved
+        stream.news |= moved > 0
+        self._next_due_ms = int(float(due)) if due else None
+        if moved == 0 and self._next_due_ms is not None:
+            self._next_due_ms = max(self._next_due_ms, now_ms() + FULL_WAIT_MS)
+        return moved == MOVE_MAX
 
-    def _hold_back(self) -> None:
-        """The redelivery stream is full: look again shortly."""
-        if self._next_due_ms is not None and self._next_due_ms <= now_ms():
-            self._next_due_ms = now_ms() + 100
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(f"sender of shard {self._shard}")
 
     def expect(self, due_ms: int) -> None:
         """Something is on the schedule for then."""
@@ -260,212 +257,124 @@ class SenderShard:
 
     # Reading
 
-    async def _take_over(self) -> None:
-        """Re-reads all that is pending: from the last owner, or from a read gone wrong."""
-        for again, stream in self._streams.items():
-            after = b"0"
-            while True:
-                entries = await self._entries(stream, READ_MAX, after)
-                if not entries:
-                    break
-                after = entries[-1][0]
-                self._stats.takeovers += len(entries)
-                await self._admit(entries, again, pending=True)
+    async def _read(self, again: bool, stream: Watched) -> bool:
+        """Reads on while there is room: what is pending, then what is new. True: perhaps more."""
+        after = self._resume[again]
+        if after is None and not stream.news:
+            return False
+        count = min(self._room.left if again else self._room.left // ROWS_MAX, READ_MAX)
+        if count == 0 and self._room.held:
+            self._room.wait(self._wake)
+            return False
+        if after is None:
+            stream.news = False
+        entries = await self._take(stream.key, max(count, 1), b">" if after is None else after)
+        if after is not None:
+            self._resume[again] = entries[-1][0] if entries else None
+            self._stats.takeovers += len(entries)
+        elif entries:
+            stream.seen(entries[-1][0])
+            stream.news |= len(entries) >= count
+        await self._admit(entries, again, pending=after is not None)
+        return after is not None or stream.news
 
-    async def _entries(self, stream: bytes, count: int, after: bytes) -> list[Any]:
+    async def _take(self, stream: bytes, count: int, after: bytes) -> list[Any]:
         entries = await self._store.call(
             "read_group",
             [self._lease, stream],
             [self._token, keys.GROUP, keys.CONSUMER, count, after],
         )
         if entries == b"lost":
-            raise LeaseLost(f"sender of shard {self._shard}")
+            raise self._lost()
         return entries
-
-    async def _read(self, again: bool, stream: Watched) -> bool:
-        """Reads new entries while there is room. True when there may be more."""
-        if self._stats.held >= self._limits.held_max:
-            return False  # whatever is written down next makes room and wakes us
-        stream.news = False
-        entries = await self._entries(stream.key, READ_MAX, b">")
-        if not entries:
-            return False
-        stream.seen(entries[-1][0])
-        if len(entries) == READ_MAX:
-            stream.news = True
-        await self._admit(entries, again, pending=False)
-        return stream.news
 
     async def _admit(self, entries: Sequence[Any], again: bool, *, pending: bool) -> None:
         """Brings entries to the dispatch, but those that are here already."""
-        here = self._again if again else self._firsts
-        fresh = [(id_, stream_fields(raw)) for id_, raw in entries if id_ not in here and raw]
+        fresh: list[Slice | Again] = []
         for id_, raw in entries:
-            if not raw:
-                self.writer.close_entry(id_, again)  # deleted by hand: nothing is left to do
+            if id_ in self._entries[again]:
+                continue
+            fields = stream_fields(raw or ())
+            if b"k" in fields and not again:
+                await self._note_canary(fields[b"k"])
+                self._close(Entry(id_, again))
+                continue
+            try:
+                fresh.append(parse_again(id_, fields) if again else parse_slice(id_, fields))
+            except DecodeError as error:
+                self._drop_unreadable(Entry(id_, again), error, fields)
         self._stats.read += len(fresh)
         try:
-            if again:
-                await self._admit_retries([(id_, fields[b"d"].decode()) for id_, fields in fresh])
-            else:
-                await self._admit_slices(fresh, pending)
-        except (DecodeError, KeyError) as error:
-            if len(fresh) > 1:  # find the one that cannot be read
-                for entry in entries:
-                    await self._admit([entry], again, pending=pending)
-                return
-            log.error("entry cannot be read", extra={"entry": fresh, "error": str(error)})
-            self.writer.close_entry(fresh[0][0], again)
+            await self._offer(await self._complete(fresh, pending))
+        except DecodeError as error:
+            await self._admit_singly(fresh, error, pending)
 
-    async def _admit_slices(
-        self, entries: list[tuple[bytes, dict[bytes, bytes]]], pending: bool
+    async def _note_canary(self, born: bytes) -> None:
+        if born.isdigit():
+            await canary.arrived(self._store, self._shard, int(born))
+
+    async def _complete(self, fresh: Sequence[Slice | Again], pending: bool) -> list[Admitted]:
+        slices = [each for each in fresh if isinstance(each, Slice)]
+        again = [each for each in fresh if isinstance(each, Again)]
+        admitted: list[Admitted] = []
+        if slices:
+            admitted += await self._intake.slices(self, slices, pending)
+        if again:
+            admitted += await self._intake.again(self, again)
+        return admitted
+
+    async def _admit_singly(
+        self, fresh: Sequence[Slice | Again], error: DecodeError, pending: bool
     ) -> None:
-        slices: list[tuple[bytes, Event, int, list[tuple[str, str, int]]]] = []
-        for id_, fields in entries:
-            if b"k" in fields:
-                await canary.arrived(self._store, self._shard, int(fields[b"k"]))
-                self.writer.close_entry(id_, False)
-                continue
-            rows = decode_deliveries(fields[b"d"])
-            slices.append((id_, decode_event(fields[b"e"]), int(fields[b"s"]), rows))
-        if not slices:
+        """Something in the ledger cannot be read: finds out whose it is, and drops that entry."""
+        if len(fresh) == 1:
+            self._drop_unreadable(Entry(fresh[0].entry, isinstance(fresh[0], Again)), error, {})
             return
-        for _, event, _, _ in slices:
-            if event.kind is EventKind.DELETED:
-                self._bodies.forget(event.post)
-        posts = await self._bodies.get([event for _, event, _, _ in slices])
-        await self._targets.load({row[0] for _, _, _, rows in slices for row in rows})
-        done = await self._done_before(slices) if pending else None
-        old_ms = now_ms() - FRESH_MS
-        entries_made: list[tuple[Entry, list[Item]]] = []
-        aged: list[Item] = []
-        for index, (id_, event, number, rows) in enumerate(slices):
-            entry = Entry(id_, False, 0)
-            items = [
-                Item(self, entry, event, number, endpoint, user, offset)
-                for endpoint, user, offset in rows
-                if done is None or endpoint not in done[index]
-            ]
-            entries_made.append((entry, items))
-            if int(id_.partition(b"-")[0]) < old_ms:
-                aged += items
-        blocked = await self._blocked(aged, posts)
-        # From here on nothing waits: what is held is offered.
-        for entry, items in entries_made:
-            self._hold(entry, len(items))
-            self._offer_all(items, posts, blocked)
+        for each in fresh:
+            try:
+                await self._offer(await self._complete([each], pending))
+            except DecodeError as single:
+                await self._admit_singly([each], single, pending)
 
-    async def _done_before(self, slices: Sequence[Any]) -> list[set[str]]:
-        """The endpoints of each slice that have a record: those deliveries are somewhere else."""
-        answers = await self._store.run_many(
-            [
-                ("HKEYS", keys.outcomes(self._shard, event.post, event.version, number))
-                for _, event, number, _ in slices
-            ]
-        )
-        return [{endpoint.decode() for endpoint in found} for found in answers]
+    def _drop_unreadable(self, entry: Entry, error: DecodeError, fields: Fields) -> None:
+        extra = {"shard": self._shard, "entry": entry.id, "fields": fields, "error": str(error)}
+        log.error("entry cannot be read", extra=extra)
+        self._close(entry)
 
-    async def _admit_retries(self, entries: Sequence[tuple[bytes, str]]) -> None:
-        parsed = [(id_, parse_delivery_id(text)) for id_, text in entries]
-        wanted = [(id_, d) for id_, d in parsed if isinstance(d, WebhookDelivery)]
-        for id_, delivery in parsed:
-            if not isinstance(delivery, WebhookDelivery):
-                raise DecodeError("delivery id", id_)
-        if not wanted:
-            return
-        rosters, records = await self._ledger_rows([delivery for _, delivery in wanted])
-        posts = await self._bodies.get(
-            [Event(d.post, d.version, EventKind.CREATED) for _, d in wanted]
-        )
-        await self._targets.load({delivery.endpoint for _, delivery in wanted})
-        items: list[Item] = []
-        over: list[bytes] = []
-        for (id_, delivery), place, record in zip(wanted, rosters, records, strict=True):
-            if place is None or record is None or record.state.is_final:
-                over.append(id_)
-                continue
-            post = posts[delivery.post]
-            kind = kind_of(post, delivery.version) if post else EventKind.CREATED
-            event = Event(delivery.post, delivery.version, kind)
-            item = Item(self, Entry(id_, True, 0), event, delivery.slice, delivery.endpoint, *place)
-            item.attempts, item.base = record.attempts, record.base
-            item.status, item.error = record.status, record.error
-            item.due_ms = record.due_ms
-            items.append(item)
-        blocked = await self._blocked(items, posts)
-        # From here on nothing waits: what is held is offered.
-        self._stats.expired += len(over)
-        for id_ in over:
-            self.writer.close_entry(id_, True)
-        for item in items:
-            self._hold(item.entry, 1)
-        self._offer_all(items, posts, blocked)
+    async def _offer(self, admitted: Sequence[Admitted]) -> None:
+        """Starts, queues or ends what was read, an entry at a time: what is held is offered."""
+        offered = 0
+        for made in admitted:
+            if self.has_ended:
+                return  # left in the stream, for the next owner
+            self._hold(made.entry, len(made.items))
+            for item in made.items:
+                self._begin(item, made.endings.get(item))
+            offered += len(made.items)
+            if offered >= OFFERED_MAX:
+                offered = 0
+                await asyncio.sleep(0)
 
-    async def _ledger_rows(
-        self, deliveries: Sequence[WebhookDelivery]
-    ) -> tuple[list[tuple[str, int] | None], list[Record | None]]:
-        """Recipient and offset, and the record, of each delivery; None where there is none."""
-        shard = self._shard
-        raws = await self._store.run_many(
-            [
-                command
-                for d in deliveries
-                for command in (
-                    ("GET", keys.roster(shard, d.post, d.version, d.slice)),
-                    ("HGET", keys.outcomes(shard, d.post, d.version, d.slice), d.endpoint),
-                )
-            ]
-        )
-        places = [
-            _find(raw, delivery.endpoint) if raw else None
-            for raw, delivery in zip(raws[0::2], deliveries, strict=True)
-        ]
-        return places, [decode_record(raw) if raw else None for raw in raws[1::2]]
-
-    async def _blocked(self, items: Sequence[Item], posts: dict[str, Post | None]) -> set[Item]:
-        """Those whose recipient has blocked the author, or been blocked, since the fan-out.
-
-        A deletion goes to them all the same: it is what takes the post away again.
-        """
-        asked = [item for item in items if item.event.kind is not EventKind.DELETED]
-        commands: list[tuple[Any, ...]] = []
-        for item in asked:
-            post = posts.get(item.event.post)
-            author = post.author if post else ""
-            commands.append(("ZSCORE", keys.blocks(self._shard, item.user), author))
-            commands.append(("ZSCORE", keys.blockers(self._shard, item.user), author))
-        scores = await self._store.run_many(commands) if commands else []
-        pairs = zip(asked, scores[0::2], scores[1::2], strict=True)
-        return {item for item, *both in pairs if both != [None, None]}
-
-    def _offer_all(
-        self, items: Iterable[Item], posts: dict[str, Post | None], blocked: set[Item]
-    ) -> None:
-        for item in items:
-            post = posts.get(item.event.post)
-            item.target = self._targets.get(item.endpoint)
-            if post is None:
-                self._dispatch.settle(item, State.SUPPRESSED, "expired")
-            elif post.deleted and item.event.kind is not EventKind.DELETED:
-                self._dispatch.settle(item, State.CANCELLED, "deleted")
-            elif item in blocked:
-                self._dispatch.settle(item, State.SUPPRESSED, "blocked")
-            elif item.target is None:
-                self._dispatch.settle(item, State.SUPPRESSED, "no_endpoint")
-            else:
-                item.body = self._dispatch.body_of(post, item.event)
-                self._dispatch.offer(item)
+    def _begin(self, item: Item, ending: tuple[State, str] | None) -> None:
+        if ending is None:
+            self._dispatch.offer(item)
+        elif ending[0] is State.PENDING:
+            self._dispatch.put_off(item, ending[1])
+        else:
+            self._dispatch.settle(item, *ending)
 
     # What is in hand
 
     def _hold(self, entry: Entry, count: int) -> None:
-        (self._again if entry.again else self._firsts)[entry.id] = entry
+        self._entries[entry.again][entry.id] = entry
         entry.left = count
         if count == 0:
+            self._stats.expired += 1
             self._close(entry)
             return
         self._in_hand += count
-        self._stats.held += count
+        self._held += count
+        self._room.take(count)
         self._idle.clear()
 
     def record(
@@ -493,14 +402,14 @@ class SenderShard:
             due_ms=due_ms,
             base=item.base,
             log_entry=log_entry,
+            entry=None if entry.left else entry.id,
+            again=entry.again,
         )
-        if entry.left == 0:
-            self._close(entry)
         self._let_go()
 
     def forget(self, item: Item) -> None:
         """Left in the stream, pending, for the next owner."""
-        self._stats.held -= 1
+        self._give(1)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -508,7 +417,13 @@ class SenderShard:
         if self._in_hand == 0:
             self._idle.set()
 
+    def _give(self, count: int) -> None:
+        count = min(count, self._held)  # nothing more, once this shard's work has been cut short
+        self._held -= count
+        self._room.give(count)
+
     def _close(self, entry: Entry) -> None:
+        self._entries[entry.again][entry.id] = entry
         self.writer.close_entry(entry.id, entry.again)
 
     def note_health(self, target: Target, fields: dict[str, str | int]) -> None:
@@ -516,26 +431,16 @@ class SenderShard:
         self.writer.set_health(target.id, fields)
 
     def _on_written(self, written: Written) -> None:
-        self._stats.held -= written.deliveries
-        for id_ in written.done:
-            self._firsts.pop(id_, None)
-        for id_ in written.redone:
-            self._again.pop(id_, None)
+        self._give(written.deliveries)
+        for again, ids in ((False, written.done), (True, written.redone)):
+            here = self._entries[again]
+            for id_ in ids:
+                here.pop(id_, None)
         for endpoint in written.endpoints:
             target = self._targets.get(endpoint)
             if target is not None:
                 target.is_unwritten = False
-        self._wake.set()
         if written.next_due_ms is not None:
             self.expect(written.next_due_ms)
-        if written.next_probe_ms is not None:
-            self._upkeep.expect(written.next_probe_ms)
-
-
-def _find(raw: bytes, endpoint: str) -> tuple[str, int] | None:
-    """Whose endpoint it is, and the offset, from the roster of its slice."""
-    roster = decode_roster(raw)
-    for user, offset, endpoints in zip(roster.users, roster.offsets, roster.endpoints, strict=True):
-        if endpoint in endpoints:
-            return user, offset
-    return None
+        if written.next_probe_ms is not None and self._upkeep.expect(written.next_probe_ms):
+            self._wake.set()

@@ -18,7 +18,6 @@ from app.store.bodies import Bodies
 from app.store.client import Store
 from app.store.endpoints import Endpoints
 from app.store.leases import Leases, Slot
-from app.store.ledger import Ledger
 from app.store.posts import Posts
 from workers.delivery import Item
 from workers.dispatch import Dispatch, DispatchRules, DispatchStats
@@ -27,11 +26,14 @@ from workers.http.client import Client
 from workers.http.limits import Limits as HttpLimits
 from workers.http.stats import Stats as HttpStats
 from workers.http.tls import client_context
+from workers.intake import Intake
 from workers.janitor import JanitorShard, JanitorStats
 from workers.lanes import Lanes
 from workers.lanes import Limits as LaneLimits
 from workers.outcomes import OutcomeLimits, OutcomeStats
-from workers.sender import SenderLimits, SenderShard, SenderStats
+from workers.pings import PingLimits, Pings, PingStats
+from workers.room import Room
+from workers.sender import SenderShard, SenderStats
 from workers.slices import FanoutLimits, FanoutStats
 from workers.targets import Targets
 from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats
@@ -41,7 +43,6 @@ from workers.watcher import StreamWatcher, WatcherStats
 log = logging.getLogger(__name__)
 
 ROLES = frozenset({keys.FANOUT, keys.SENDER, keys.JANITOR})
-DRAIN_MAX = 250  # parked deliveries set free at once, spread over their gaps
 
 
 @dataclass(slots=True)
@@ -52,6 +53,7 @@ class WorkerStats:
     sender: SenderStats = field(default_factory=SenderStats)
     dispatch: DispatchStats = field(default_factory=DispatchStats)
     outcomes: OutcomeStats = field(default_factory=OutcomeStats)
+    pings: PingStats = field(default_factory=PingStats)
     janitor: JanitorStats = field(default_factory=JanitorStats)
     tenure: TenureStats = field(default_factory=TenureStats)
     watcher: WatcherStats = field(default_factory=WatcherStats)
@@ -59,6 +61,7 @@ class WorkerStats:
     http: HttpStats | None = None
     lanes: Lanes[Item] | None = None
     targets: Targets | None = None
+    room: Room | None = None
 
 
 class Worker:
@@ -113,7 +116,7 @@ class Worker:
         try:
             yield sending
         finally:
-            await sending.dispatch.close(grace_s=1.0)
+            await sending.close()
 
     def _makers(self, sending: "_Sending | None") -> dict[str, JobMaker]:
         makers: dict[str, JobMaker] = {}
@@ -198,7 +201,20 @@ class _Sending:
             changes_max=settings.changes_max,
         )
         self._targets = stats.targets = Targets(endpoints, allow_ports=settings.allow_ports)
-        self._ledger = Ledger(store, shards, posts, changes_max=settings.changes_max)
+        self._room = stats.room = Room(settings.held_max)
+
+    async def close(self) -> None:
+        await self.dispatch.close(grace_s=1.0)
+        self._guard.close()
+
+    def _pings(self, slot: Slot) -> Pings:
+        return Pings(
+            self._store,
+            shard=slot.shard,
+            client=self._client,
+            limits=PingLimits(self._settings.attempt_log_max, self._settings.retention_s),
+            stats=self._stats.pings,
+        )
 
     def shard(self, slot: Slot, watcher: StreamWatcher, token: bytes) -> Job:
         settings = self._settings
@@ -207,10 +223,9 @@ class _Sending:
             shard=slot.shard,
             targets=self._targets,
             dispatch=self.dispatch,
-            client=self._client,
-            ledger=self._ledger,
+            pings=self._pings(slot),
             drain_gap_ms=settings.drain_gap_ms,
-            drain_max=DRAIN_MAX,
+            changes_max=settings.changes_max,
         )
         return SenderShard(
             self._store,
@@ -218,10 +233,17 @@ class _Sending:
             shard=slot.shard,
             token=token,
             dispatch=self.dispatch,
-            bodies=self._bodies,
+            intake=Intake(
+                self._store,
+                shard=slot.shard,
+                bodies=self._bodies,
+                targets=self._targets,
+                dispatch=self.dispatch,
+            ),
             targets=self._targets,
             upkeep=upkeep,
-            limits=SenderLimits(settings.held_max, settings.redeliveries_max),
+            room=self._room,
+            redeliveries_max=settings.redeliveries_max,
             outcome_limits=OutcomeLimits(
                 retention_s=settings.retention_s,
                 batch_max=settings.outcome_batch_max,

@@ -40,8 +40,13 @@ class Target:
         self.load(endpoint, now_ms, allow_ports)
 
     def load(self, endpoint: Endpoint, now_ms: int, allow_ports: tuple[int, ...]) -> None:
-        """Takes over what the endpoint is now; a pause, which is not stored, goes on."""
-        self.url: Url = parse_url(endpoint.url, allow_ports=allow_ports)
+        """Takes over what the endpoint is now; a pause, which is not stored, goes on.
+
+        Raises `UrlRejected` or `BadSecret`, and is as it was then.
+        """
+        url = parse_url(endpoint.url, allow_ports=allow_ports)
+        signer = _signer(endpoint, now_ms)
+        self.url: Url = url
         self.host = self.url.host
         self.rate_per_s = endpoint.rate_per_s
         self.retry_schedule_s = endpoint.retry_schedule_s
@@ -54,8 +59,7 @@ class Target:
             )
         self._endpoint = endpoint
         self._head = self._common_headers()
-        self._signs_until_ms = 0
-        self._signer = self._new_signer(now_ms)
+        self._signer, self._signs_until_ms = signer
 
     def _common_headers(self) -> bytes:
         lines = [
@@ -69,14 +73,6 @@ class Target:
         ]
         return b"\r\n".join(lines) + b"\r\n"
 
-    def _new_signer(self, now_ms: int) -> Signer:
-        """A signer with the secrets that live now, good until the first of them expires."""
-        ends = [secret.expires_at_ms for secret in self._endpoint.secrets if secret.expires_at_ms]
-        self._signs_until_ms = min((end for end in ends if end > now_ms), default=_NEVER_MS)
-        live = self._endpoint.live_secrets(now_ms)
-        self._signer = Signer([decode_key(secret) for secret in live])
-        return self._signer
-
     def request(
         self, kind: EventKind, delivery: bytes, attempt: int, body: bytes, now_ms: int
     ) -> tuple[Url, bytes, bytes]:
@@ -84,7 +80,7 @@ class Target:
         the body, or with GET the query string."""
         method = self._endpoint.method
         if now_ms >= self._signs_until_ms:
-            self._new_signer(now_ms)
+            self._signer, self._signs_until_ms = _signer(self._endpoint, now_ms)
         timestamp = b"%d" % (now_ms // 1000)
         signature = self._signer.sign(delivery, timestamp, body)
         if method == "GET":
@@ -107,6 +103,14 @@ class Target:
     def takes_query(self) -> bool:
         """The message goes into the query string: `body` is to be one."""
         return self._endpoint.method == "GET"
+
+
+def _signer(endpoint: Endpoint, now_ms: int) -> tuple[Signer, int]:
+    """A signer with the secrets that live now, and when the first of them expires. The newest one
+    never does. Raises `BadSecret` when there is none."""
+    ends = [secret.expires_at_ms for secret in endpoint.secrets if secret.expires_at_ms]
+    until_ms = min((end for end in ends if end > now_ms), default=_NEVER_MS)
+    return Signer([decode_key(secret) for secret in endpoint.live_secrets(now_ms)]), until_ms
 
 
 def _health(endpoint: Endpoint) -> Health:

@@ -3,10 +3,12 @@
 import logging
 from collections import OrderedDict
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from app.clock import now_ms
 from app.domain.breaker import EndpointState
-from app.errors import BadSecret, SealedByAnotherKey, UrlRejected
+from app.domain.ids import shard_of_id
+from app.errors import BadSecret, UrlRejected
 from app.store.endpoints import Endpoint, Endpoints
 from workers.target import Target
 
@@ -17,44 +19,76 @@ KEPT_MAX = 100_000
 AGE_MAX_MS = 60_000
 
 
-class Targets:
-    """Targets by endpoint id; None stands for an endpoint that is gone or cannot be used."""
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Targets by endpoint id. `unusable` exist, but cannot be sent to as things are set up here:
+    their secret is sealed by a key we do not have, or their URL is not allowed any more."""
 
-    def __init__(self, endpoints: Endpoints, *, allow_ports: tuple[int, ...]) -> None:
+    targets: dict[str, Target]
+    unusable: frozenset[str]
+
+
+class Targets:
+    """The endpoints' targets. One that is known stays the same object, as long as it is kept."""
+
+    def __init__(
+        self, endpoints: Endpoints, *, allow_ports: tuple[int, ...], kept_max: int = KEPT_MAX
+    ) -> None:
         self._endpoints = endpoints
         self._allow_ports = allow_ports
-        self._kept: OrderedDict[str, Target | None] = OrderedDict()
-
-    def get(self, endpoint_id: str) -> Target | None:
-        return self._kept.get(endpoint_id)
+        self._kept_max = kept_max
+        self._kept: OrderedDict[str, Target] = OrderedDict()
 
     @property
     def open(self) -> int:
         """How many of those known have an open breaker; looks at all of them."""
-        known = self._kept.values()
-        return sum(1 for t in known if t is not None and t.health.state is EndpointState.OPEN)
+        return sum(1 for t in self._kept.values() if t.health.state is EndpointState.OPEN)
 
-    async def load(self, ids: Collection[str]) -> None:
-        """Makes sure that these are known."""
+    def get(self, endpoint_id: str) -> Target | None:
+        """The target, if it is known here."""
+        return self._kept.get(endpoint_id)
+
+    def forget_shard(self, shard: int) -> None:
+        """Another worker has had the shard: what is known of its endpoints may be old."""
+        for id_ in [id_ for id_ in self._kept if shard_of_id(id_) == shard]:
+            del self._kept[id_]
+
+    async def load(self, ids: Collection[str]) -> Loaded:
+        """The targets of these endpoints. They are in no danger of being dropped meanwhile."""
         old_ms = now_ms() - AGE_MAX_MS
+        found: dict[str, Target] = {}
         missing: list[str] = []
         for id_ in ids:
             target = self._kept.get(id_)
             if target is None or target.loaded_at_ms < old_ms:
                 missing.append(id_)
-        if missing:
-            await self.reload(missing)
+            else:
+                self._kept.move_to_end(id_)
+                found[id_] = target
+        if not missing:
+            return Loaded(found, frozenset())
+        read = await self.reload(missing)
+        return Loaded(found | read.targets, read.unusable)
 
-    async def reload(self, ids: Collection[str]) -> None:
-        """Reads these again. A target that is in use stays the same object."""
-        found = await self._endpoints.get_many(list(ids))
+    async def reload(self, ids: Collection[str]) -> Loaded:
+        """Reads these again."""
+        endpoints = await self._endpoints.get_many(list(ids))
         at_ms = now_ms()
+        found: dict[str, Target] = {}
+        unusable: set[str] = set()
         for id_ in ids:
-            endpoint = found.get(id_)
-            self._kept[id_] = None if endpoint is None else self._ready(endpoint, at_ms)
-            self._kept.move_to_end(id_)
-        while len(self._kept) > KEPT_MAX:
+            endpoint = endpoints.get(id_)
+            target = None if endpoint is None else self._ready(endpoint, at_ms)
+            if target is not None:
+                found[id_] = self._kept[id_] = target
+                self._kept.move_to_end(id_)
+                continue
+            self._kept.pop(id_, None)
+            if endpoint is not None:
+                unusable.add(id_)
+        while len(self._kept) > self._kept_max:
             self._kept.popitem(last=False)
+        return Loaded(found, frozenset(unusable))
 
     def _ready(self, endpoint: Endpoint, at_ms: int) -> Target | None:
         target = self._kept.get(endpoint.id)
@@ -63,7 +97,7 @@ class Targets:
                 return Target(endpoint, at_ms, self._allow_ports)
             target.load(endpoint, at_ms, self._allow_ports)
             return target
-        except (UrlRejected, BadSecret, SealedByAnotherKey) as error:
+        except (UrlRejected, BadSecret) as error:
             log.error(
                 "endpoint cannot be used", extra={"endpoint": endpoint.id, "error": str(error)}
             )

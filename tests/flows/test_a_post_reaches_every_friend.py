@@ -102,6 +102,8 @@ async def test_an_edit_and_a_deletion_go_to_exactly_those_the_post_went_to(
 
         edited = await service.call("PATCH", f"/posts/{post['id']}", {"data": {"text": "better"}})
         second = await socket.next()
+        # A deletion takes back what has not been sent yet, and sockets are faster.
+        await wait_until(lambda: len(receiver.requests) == 2)
         await service.call("DELETE", f"/posts/{post['id']}")
         third = await socket.next()
 

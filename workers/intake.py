@@ -1,0 +1,235 @@
+"""From entries of the delivery streams to deliveries that can be sent, in a few round trips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from app.clock import now_ms
+from app.domain.delivery import State
+from app.domain.ids import WebhookDelivery, parse_delivery_id
+from app.domain.post import Event, EventKind, Post
+from app.errors import DecodeError
+from app.store import keys
+from app.store.bodies import Bodies
+from app.store.client import Store
+from app.wire import Record, decode_deliveries, decode_event, decode_record, decode_roster
+from workers.delivery import Entry, Item
+from workers.dispatch import Dispatch, kind_of
+from workers.targets import Targets
+
+if TYPE_CHECKING:
+    from workers.sender import SenderShard
+
+FRESH_MS = 5_000  # so long after its fan-out a delivery is sent without looking at blocks again
+
+Fields = dict[bytes, bytes]
+Ending = tuple[State, str]  # what becomes of a delivery without an attempt, and why
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """An entry of `deliveries`: `rows` are endpoint, recipient and offset."""
+
+    entry: bytes
+    event: Event
+    number: int
+    rows: list[tuple[str, str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An entry of `redeliveries`."""
+
+    entry: bytes
+    delivery: WebhookDelivery
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What is left to do of one entry. Items in `endings` are not to be sent."""
+
+    entry: Entry
+    items: list[Item] = field(default_factory=list[Item])
+    endings: dict[Item, Ending] = field(default_factory=dict[Item, Ending])
+
+
+def parse_slice(entry: bytes, fields: Fields) -> Slice:
+    """Raises `DecodeError`."""
+    try:
+        rows = decode_deliveries(fields[b"d"])
+        return Slice(entry, decode_event(fields[b"e"]), int(fields[b"s"]), rows)
+    except (KeyError, ValueError, TypeError) as error:
+        raise DecodeError("slice", entry) from error
+
+
+def parse_again(entry: bytes, fields: Fields) -> Again:
+    """Raises `DecodeError`."""
+    delivery = parse_delivery_id(fields.get(b"d", b"").decode("ascii", "replace"))
+    if not isinstance(delivery, WebhookDelivery):
+        raise DecodeError("delivery id", entry)
+    return Again(entry, delivery)
+
+
+class Intake:
+    """Makes the deliveries of one shard ready: recipient, record, body and target."""
+
+    def __init__(
+        self, store: Store, *, shard: int, bodies: Bodies, targets: Targets, dispatch: Dispatch
+    ) -> None:
+        self._store = store
+        self._shard = shard
+        self._bodies = bodies
+        self._targets = targets
+        self._dispatch = dispatch
+
+    async def slices(
+        self, owner: "SenderShard", slices: Sequence[Slice], pending: bool
+    ) -> list[Admitted]:
+        """With `pending`, what the ledger has a record of is left out: it is somewhere else."""
+        for slice_ in slices:
+            if slice_.event.kind is EventKind.DELETED:
+                self._bodies.forget(slice_.event.post)
+                self._dispatch.cancel_post(slice_.event.post)
+        done = await self._done_before(slices) if pending else [frozenset[str]()] * len(slices)
+        old_ms = now_ms() - FRESH_MS
+        admitted: list[Admitted] = []
+        aged: list[Item] = []
+        for slice_, known in zip(slices, done, strict=True):
+            made = Admitted(Entry(slice_.entry, False))
+            made.items = [
+                Item(owner, made.entry, slice_.event, slice_.number, endpoint, user, offset)
+                for endpoint, user, offset in slice_.rows
+                if endpoint not in known
+            ]
+            admitted.append(made)
+            if int(slice_.entry.partition(b"-")[0]) < old_ms:
+                aged += made.items
+        posts = await self._bodies.get([slice_.event for slice_ in slices])
+        await self._complete(admitted, posts, aged)
+        return admitted
+
+    async def _done_before(self, slices: Sequence[Slice]) -> list[frozenset[str]]:
+        answers = await self._store.run_many(
+            [
+                ("HKEYS", keys.outcomes(self._shard, s.event.post, s.event.version, s.number))
+                for s in slices
+            ]
+        )
+        return [frozenset(map(bytes.decode, found)) for found in answers]
+
+    async def again(self, owner: "SenderShard", entries: Sequence[Again]) -> list[Admitted]:
+        """Entries without an item left are of deliveries that are over, or no longer kept."""
+        rows = await self._ledger_rows([entry.delivery for entry in entries])
+        posts = await self._bodies.get(
+            [Event(e.delivery.post, e.delivery.version, EventKind.CREATED) for e in entries]
+        )
+        admitted: list[Admitted] = []
+        for again, row in zip(entries, rows, strict=True):
+            made = Admitted(Entry(again.entry, True))
+            admitted.append(made)
+            if row is not None:
+                made.items.append(self._item_again(owner, made.entry, again, row, posts))
+        await self._complete(admitted, posts, [item for made in admitted for item in made.items])
+        return admitted
+
+    def _item_again(
+        self,
+        owner: "SenderShard",
+        entry: Entry,
+        again: Again,
+        row: tuple[str, int, Record],
+        posts: dict[str, Post | None],
+    ) -> Item:
+        delivery, (user, offset, record) = again.delivery, row
+        post = posts[delivery.post]
+        kind = kind_of(post, delivery.version) if post else EventKind.CREATED
+        event = Event(delivery.post, delivery.version, kind)
+        item = Item(owner, entry, event, delivery.slice, delivery.endpoint, user, offset)
+        item.attempts, item.base = record.attempts, record.base
+        item.status, item.error = record.status, record.error
+        item.due_ms = record.due_ms
+        return item
+
+    async def _ledger_rows(
+        self, deliveries: Sequence[WebhookDelivery]
+    ) -> list[tuple[str, int, Record] | None]:
+        """Recipient, offset and record of each; None where there is nothing to be sent any more."""
+        shard = self._shard
+        raws = await self._store.run_many(
+            [
+                command
+                for d in deliveries
+                for command in (
+                    ("GET", keys.roster(shard, d.post, d.version, d.slice)),
+                    ("HGET", keys.outcomes(shard, d.post, d.version, d.slice), d.endpoint),
+                )
+            ]
+        )
+        return [
+            _row(roster, record, delivery.endpoint) if roster and record else None
+            for roster, record, delivery in zip(raws[0::2], raws[1::2], deliveries, strict=True)
+        ]
+
+    async def _complete(
+        self, admitted: Sequence[Admitted], posts: dict[str, Post | None], asked: Sequence[Item]
+    ) -> None:
+        """Gives each item its target and body, or its ending."""
+        blocked = await self._blocked(asked, posts) if asked else frozenset[Item]()
+        found = await self._targets.load({i.endpoint for made in admitted for i in made.items})
+        for made in admitted:
+            for item in made.items:
+                item.target = found.targets.get(item.endpoint)
+                ending = _ending(item, posts.get(item.event.post), blocked, found.unusable)
+                if ending is not None:
+                    made.endings[item] = ending
+                    continue
+                post = posts[item.event.post]
+                assert post is not None
+                item.body = self._dispatch.body_of(post, item.event)
+
+    async def _blocked(
+        self, items: Sequence[Item], posts: dict[str, Post | None]
+    ) -> frozenset[Item]:
+        """Those whose recipient has blocked the author, or been blocked, since the fan-out.
+
+        A deletion goes to them all the same: it is what takes the post away again.
+        """
+        asked = [item for item in items if item.event.kind is not EventKind.DELETED]
+        commands: list[tuple[Any, ...]] = []
+        for item in asked:
+            post = posts.get(item.event.post)
+            author = post.author if post else ""
+            commands.append(("ZSCORE", keys.blocks(self._shard, item.user), author))
+            commands.append(("ZSCORE", keys.blockers(self._shard, item.user), author))
+        scores = await self._store.run_many(commands)
+        pairs = zip(asked, scores[0::2], scores[1::2], strict=True)
+        return frozenset(item for item, *both in pairs if both != [None, None])
+
+
+def _ending(
+    item: Item, post: Post | None, blocked: frozenset[Item], unusable: frozenset[str]
+) -> Ending | None:
+    if post is None:
+        return State.SUPPRESSED, "expired"
+    if post.deleted and item.event.kind is not EventKind.DELETED:
+        return State.CANCELLED, "deleted"
+    if item in blocked:
+        return State.SUPPRESSED, "blocked"
+    if item.endpoint in unusable:
+        return State.PENDING, "unusable"
+    return (State.SUPPRESSED, "no_endpoint") if item.target is None else None
+
+
+def _row(raw_roster: bytes, raw_record: bytes, endpoint: str) -> tuple[str, int, Record] | None:
+    """Raises `DecodeError`."""
+    record = decode_record(raw_record)
+    if record.state.is_final:
+        return None
+    try:
+        roster = decode_roster(raw_roster)
+    except (ValueError, TypeError) as error:
+        raise DecodeError("roster", raw_roster) from error
+    for user, offset, endpoints in zip(roster.users, roster.offsets, roster.endpoints, strict=True):
+        if endpoint in endpoints:
+            return user, offset, record
+    return None
