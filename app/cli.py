@@ -108,15 +108,18 @@ def listen(
     fail: Annotated[float | None, typer.Option(min=0, max=1, help="Share that fails.")] = None,
     delay: Annotated[str, typer.Option(help="Before each answer: 250ms, 1s.")] = "0",
     status: Annotated[int | None, typer.Option(min=200, max=599, help="To fail with.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes the same requests fail again.")] = None,
+    behave: Annotated[
+        str | None, typer.Option(help="Ways to misbehave instead: drip,hang,… or all.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the same choices again.")] = None,
     path: Annotated[str | None, typer.Option(help="Others are answered with 404.")] = None,
     as_json: Json = False,
 ) -> None:
     """Receives webhooks, checks their signatures and shows them."""
     from app.commands.duration import duration_option_s
-    from app.commands.listen import Options, behaviour, listen
+    from app.commands.listen import Options, listen, plan
 
-    how = behaviour(fail, status, duration_option_s(delay, "--delay"), path)
+    how = plan(fail, status, duration_option_s(delay, "--delay"), path, behave)
     asyncio.run(listen(Options(host, port, tuple(secret or ()), how, seed, as_json)))
 
 

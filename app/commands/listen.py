@@ -12,8 +12,9 @@ from rich.text import Text
 from app.commands.probe import authority
 from app.commands.signals import stop_on_signals
 from app.commands.terminal import console, note
-from app.errors import BadSecret, UsageMistake
-from app.receiver import Behaviour, Received, Receiver, Tally
+from app.errors import BadSecret, Rejected, UsageMistake
+from app.receiver import Plan, Received, Receiver, Tally
+from app.receiver.catalogue import behaviours
 from app.wire import rfc3339
 
 _TEXT_MAX = 60
@@ -26,18 +27,27 @@ class Options:
     host: str
     port: int
     secrets: tuple[str, ...]
-    behaviour: Behaviour
+    plan: Plan
     seed: int | None
     as_json: bool
 
 
-def behaviour(
-    fail: float | None, status: int | None, delay_s: float, path: str | None
-) -> Behaviour:
-    """How to answer. With a status and no share, every request gets that status."""
+def plan(
+    fail: float | None, status: int | None, delay_s: float, path: str | None, behave: str | None
+) -> Plan:
+    """How to answer. With a status or behaviours and no share, every request gets that.
+
+    Raises UsageMistake.
+    """
+    if status is not None and behave is not None:
+        raise UsageMistake("--behave and --status: write --behave status=CODE,…")
     if fail is None:
-        fail = 0.0 if status is None else 1.0
-    return Behaviour(fail, 503 if status is None else status, delay_s, path)
+        fail = 0.0 if status is None and behave is None else 1.0
+    try:
+        chosen = () if behave is None else behaviours(behave)
+    except Rejected as error:
+        raise UsageMistake(f"--behave: {error}") from error
+    return Plan(fail, 503 if status is None else status, delay_s, path, behaviours=chosen)
 
 
 async def listen(options: Options) -> None:
@@ -72,13 +82,13 @@ async def listen(options: Options) -> None:
 
 def _receiver(options: Options, show: Callable[[Received], None]) -> Receiver:
     try:
-        return Receiver(options.secrets, options.behaviour, show, options.seed)
+        return Receiver(options.secrets, options.plan, show, options.seed)
     except BadSecret as error:
         raise UsageMistake(f"--secret: {error}") from error
 
 
 def _greeting(options: Options, port: int) -> str:
-    where = f"http://{authority(options.host, port)}{options.behaviour.path or '/'}"
+    where = f"http://{authority(options.host, port)}{options.plan.path or '/'}"
     lines = [f"listening on {where}   (Ctrl+C ends)"]
     if not options.secrets:
         lines.append("signatures are not checked: give the endpoint's --secret whsec_… for that")
@@ -91,7 +101,7 @@ def line(received: Received) -> Text:
     event = received.event()
     at = datetime.fromtimestamp(received.at_ms / 1000).strftime("%H:%M:%S.%f")[:-3]
     parts: list[str | tuple[str, str]] = [(at, "dim"), " ", *_verdict(received), " "]
-    parts.append((str(received.status), "green" if received.status < 300 else "red"))
+    parts.append(_answer(received))
     parts.append(f" {_plain(event.get('type')) or received.method + ' ' + received.path}")
     for name, value in (
         ("attempt", received.attempt),
@@ -106,6 +116,13 @@ def line(received: Received) -> Text:
     if received.duplicate:
         parts.append(("  duplicate", "yellow"))
     return Text.assemble(*parts)
+
+
+def _answer(received: Received) -> tuple[str, str]:
+    """The status, or what was done instead of a plain answer."""
+    if received.behaviour:
+        return received.behaviour, "yellow"
+    return str(received.status), "green" if received.status < 300 else "red"
 
 
 def _verdict(received: Received) -> list[str | tuple[str, str]]:
@@ -149,7 +166,8 @@ def _json_line(received: Received) -> str:
             "verified": None if verdict is None else bool(verdict),
             "reason": None if verdict is None or verdict else verdict.value,
             "duplicate": received.duplicate,
-            "status": received.status,
+            "status": received.status or None,
+            "behaviour": received.behaviour or None,
             "event": received.event(),
         },
         ensure_ascii=False,
@@ -168,5 +186,8 @@ def summary(tally: Tally) -> str:
     if unchecked:
         parts.append(f"{unchecked} not checked")
     parts.append(f"{tally.duplicates} duplicates")
-    parts += [f"{count} answered {status}" for status, count in sorted(tally.statuses.items())]
+    parts += [
+        f"{count} answered {status}" if status else f"{count} not answered in whole"
+        for status, count in sorted(tally.statuses.items())
+    ]
     return ", ".join(parts)

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
-from app.receiver import Behaviour
+from app.receiver import Plan
 
 PEOPLE = 300
 WEBHOOKS = range(150)
@@ -31,12 +31,12 @@ class Manner(Enum):
     GONE = "answers 410"
 
 
-BEHAVIOURS = {
-    Manner.GOOD: Behaviour(),
-    Manner.FAILS_TWICE: Behaviour(status=500, fail_first=2),
-    Manner.UNAVAILABLE: Behaviour(status=503, fail=1.0),
-    Manner.SILENT: Behaviour(delay_s=math.inf),
-    Manner.GONE: Behaviour(status=410, fail=1.0),
+PLANS = {
+    Manner.GOOD: Plan(),
+    Manner.FAILS_TWICE: Plan(status=500, fail_first=2),
+    Manner.UNAVAILABLE: Plan(status=503, fail=1.0),
+    Manner.SILENT: Plan(delay_s=math.inf),
+    Manner.GONE: Plan(status=410, fail=1.0),
 }
 SPECIAL = tuple(manner for manner in Manner if manner is not Manner.GOOD)
 

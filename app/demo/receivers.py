@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-from app.demo.cast import BEHAVIOURS, Manner
+from app.demo.cast import PLANS, Manner
 from app.demo.service import HOST
 from app.domain.signature import new_secret
 from app.receiver import Received, Receiver
@@ -59,7 +59,7 @@ class Receivers:
             mailbox.take(received)
             self._noticed(received)
 
-        receiver = Receiver([secret], BEHAVIOURS[manner], take)
+        receiver = Receiver([secret], PLANS[manner], take)
         port = await receiver.start(HOST)
         started.push_async_callback(receiver.stop)
         self.hooks[name] = Hook(f"http://{HOST}:{port}/moments", secret)
