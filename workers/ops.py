@@ -77,9 +77,13 @@ async def serve_ops(
         timeout_graceful_shutdown=_GRACE_S,
     )
     server = _Server(config)
-    async with asyncio.TaskGroup() as tasks:
-        serving = tasks.create_task(server.serve([listener]), name="ops-server")
-        stopping = tasks.create_task(stop.wait(), name="ops-stop")
+    # In no task group: a server that is cancelled leaves its socket in the hands of the loop.
+    serving = asyncio.create_task(server.serve([listener]), name="ops-server")
+    stopping = asyncio.create_task(stop.wait(), name="ops-stop")
+    try:
         await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
         server.should_exit = True
         stopping.cancel()
+        await asyncio.wait([serving])
+    serving.result()
