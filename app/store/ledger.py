@@ -19,7 +19,7 @@ from app.domain.ids import (
     parse_delivery_id,
     shard_of_id,
 )
-from app.store import keys, retries
+from app.store import dead_letters, keys, retries
 from app.store.client import Call, Store
 from app.store.deliveries import Delivery, Place, read_rows, read_socket, read_webhooks
 from app.store.posts import Posts, Progress
@@ -33,8 +33,6 @@ COUNT_MAX = 128  # rosters counted in one round trip
 COUNTED_ANEW_MAX = 1_024  # of a post with more rosters than this, counts may be some seconds old
 COUNTS_AGE_MAX_S = 5.0
 COUNTS_KEPT_MAX = 256
-DEAD_READ_MAX = 500  # dead letters looked at at once
-DEAD_SCAN_MAX = 20  # times that, for one page
 SOCKETS_TTL_S = 120  # as fan-out gives it
 SOCKETS_MAX = 10_000
 
@@ -292,47 +290,11 @@ class Ledger:
 
         With an endpoint a page may be short: it ends where enough was looked at.
         """
-        before = _parse_dead_position(after)
         shards = range(self._shards) if endpoint is None else (shard_of_id(endpoint),)
-        found: list[_DeadLetter] = []
-        reached: _DeadLetter | None = None
-        for shard in shards:
-            of_shard, reached = await self._dead_of(shard, before, limit + 1, endpoint)
-            found += of_shard
-        found.sort(reverse=True)
-        page = found[:limit]
-        last = page[-1] if len(found) > limit else reached
-        wanted = [
-            parsed for _, id_ in page if isinstance(parsed := self._parse(id_), WebhookDelivery)
-        ]
-        rows = await read_webhooks(self._store, wanted)
-        next_ = None if last is None else f"{last[0]}.{last[1]}"
-        return [row for row in rows if row is not None], next_
-
-    async def _dead_of(
-        self, shard: int, before: "_DeadLetter | None", limit: int, endpoint: str | None
-    ) -> "tuple[list[_DeadLetter], _DeadLetter | None]":
-        """Up to `limit` of a shard, and where the search was given up, if it was."""
-        high: Any = "+inf" if before is None else before[0]
-        found: list[_DeadLetter] = []
-        row: _DeadLetter | None = None
-        for part in range(DEAD_SCAN_MAX):
-            raw = await self._store.execute(
-                *("ZRANGE", keys.dead(shard), high, "-inf", "BYSCORE", "REV"),
-                *("LIMIT", part * DEAD_READ_MAX, DEAD_READ_MAX, "WITHSCORES"),
-            )
-            for id_, score in pairs(raw):
-                row = int(score), id_.decode()
-                if (before is None or row < before) and _is_for(row[1], endpoint):
-                    found.append(row)
-                    if len(found) == limit:
-                        return found, None
-            if len(raw) < 2 * DEAD_READ_MAX:
-                return found, None
-        return found, row
-
-
-_DeadLetter = tuple[int, str]  # when it died, its id
+        position = dead_letters.parse_position(after)
+        found, next_ = await dead_letters.read(self._store, shards, position, limit, endpoint)
+        rows = await read_webhooks(self._store, [letter.delivery for letter in found])
+        return [row for row in rows if row is not None], next_ and str(next_)
 
 
 def _add_tally(counts: dict[str, int], raw: Sequence[Any]) -> None:
@@ -355,20 +317,7 @@ def _parse_position(after: str | None) -> tuple[int, int]:
     return int(place), int(row)
 
 
-def _parse_dead_position(after: str | None) -> _DeadLetter | None:
-    if after is None:
-        return None
-    at_ms, _, id_ = after.partition(".")
-    if not at_ms.isdecimal() or not isinstance(parse_delivery_id(id_), WebhookDelivery):
-        raise ValueError("not a position in the list of dead letters")
-    return int(at_ms), id_
-
-
 def _matches(delivery: Delivery, state: str | None, channel: str | None) -> bool:
     return (state is None or delivery.state == state) and (
         channel is None or delivery.channel == channel
     )
-
-
-def _is_for(delivery_id: str, endpoint: str | None) -> bool:
-    return endpoint is None or delivery_id.endswith(f"-{endpoint}")
