@@ -1,17 +1,16 @@
 """Health, readiness and metrics of one worker process, over HTTP."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from app.metrics import CONTENT_TYPE, Metrics
+from app.webserver import serve
 
 _GRACE_S = 1
 _CONNECTIONS_MAX = 64
@@ -48,14 +47,6 @@ def _not_ready(reason: str) -> Response:
     )
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server, which leaves signals to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
 async def serve_ops(
     listener: socket.socket,
     metrics: Metrics,
@@ -63,27 +54,5 @@ async def serve_ops(
     stop: asyncio.Event,
 ) -> None:
     """Serves until `stop`. The listener stays the caller's to close."""
-    config = uvicorn.Config(
-        ops_app(metrics, unready),
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        limit_concurrency=_CONNECTIONS_MAX,
-        timeout_graceful_shutdown=_GRACE_S,
-    )
-    server = _Server(config)
-    # In no task group: a server that is cancelled leaves its socket in the hands of the loop.
-    serving = asyncio.create_task(server.serve([listener]), name="ops-server")
-    stopping = asyncio.create_task(stop.wait(), name="ops-stop")
-    try:
-        await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        server.should_exit = True
-        stopping.cancel()
-        await asyncio.wait([serving])
-    serving.result()
+    app = ops_app(metrics, unready)
+    await serve(app, listener, stop, grace_s=_GRACE_S, connections_max=_CONNECTIONS_MAX)

@@ -1,13 +1,9 @@
 """`moments api`: the parts of the api put together, and the HTTP server that runs them."""
 
 import asyncio
-import contextlib
 import math
 import secrets
 import socket
-from collections.abc import Generator
-
-import uvicorn
 
 from app.api.app import create_app
 from app.api.services import Limits, Services
@@ -30,6 +26,7 @@ from app.store.ledger import Ledger
 from app.store.nodes import Node
 from app.store.posts import Posts
 from app.tokens import TokenVerifier
+from app.webserver import serve
 
 _KEEP_ALIVE_S = 75
 
@@ -102,41 +99,24 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
     )
 
 
-class _Server(uvicorn.Server):
-    """Uvicorn's server, which leaves signals to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
 async def _serve(
     services: Services, settings: Settings, listener: socket.socket, stop: asyncio.Event
 ) -> None:
-    config = uvicorn.Config(
-        create_app(services),
-        loop="none",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
-    )
-    server = _Server(config)
-
-    async def stop_serving() -> None:
-        await stop.wait()
-        services.waiters.release()
-        server.should_exit = True
-
-    settle_memory()
     async with asyncio.TaskGroup() as tasks:
-        stopping = tasks.create_task(stop_serving(), name="stop")
-        await server.serve([listener])
-        stopping.cancel()
-    if not server.started:
-        raise CommandFailed("the api could not start; the lines above say why")
+        # Long polls would hold the server up for as long as they wait.
+        releasing = tasks.create_task(_release(services, stop), name="release")
+        settle_memory()
+        await serve(
+            create_app(services),
+            listener,
+            stop,
+            grace_s=math.ceil(settings.drain_timeout_s),
+            lifespan=True,
+            keep_alive_s=_KEEP_ALIVE_S,
+        )
+        releasing.cancel()
+
+
+async def _release(services: Services, stop: asyncio.Event) -> None:
+    await stop.wait()
+    services.waiters.release()
