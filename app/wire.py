@@ -275,9 +275,9 @@ def encode_msgpack(value: Any) -> bytes:
 
 
 def decode_json(raw: bytes) -> Any:
-    """A client's message. Raises `DecodeError`."""
+    """A client's message. Raises `DecodeError`, for another encoding than UTF-8 too."""
     try:
-        return json.loads(raw)
+        return json.loads(raw.decode())
     except (ValueError, RecursionError) as error:
         raise DecodeError("message", raw) from error
 

@@ -153,16 +153,20 @@ class Connection(asyncio.Protocol):
         if session.is_closed or session.is_opening:
             return
         if session.is_full:
-            self._context.stats.sockets_behind -= 1
-            self._heard_at = self._context.now()  # it was not pinged; see `_due`
-            self._pinged_at = 0.0
-            self._context.wheel.sooner(self, self._due())
-        if session.drained():
-            self._context.ask(self)
+            self._take_more()
         self._repeat_owed()
         # What was collected and not flushed yet has been taken by the session, but is not sent.
         if not (session.explicit or self.outgoing):
             self._context.advance(self.user, session.next - 1)
+
+    def _take_more(self) -> None:
+        self._context.stats.sockets_behind -= 1
+        if self.session.drained():
+            self._context.ask(self)
+        # It was not pinged meanwhile, and that it reads is a sign of life.
+        self._heard_at = self._context.now()
+        self._pinged_at = 0.0
+        self._context.wheel.sooner(self, self._due())
 
     # What the store brings.
 
