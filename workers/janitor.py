@@ -10,7 +10,8 @@ from typing import Any
 from app.clock import now_ms
 from app.errors import StoreError
 from app.store import keys
-from app.store.client import Call, Store
+from app.store.client import Store
+from app.store.nodes import give_up
 from workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ class JanitorShard:
                 return
 
     async def _clear_nodes(self, nodes: Collection[str]) -> None:
-        """Takes dead gateways out of all routes here, and their streams away."""
+        """Takes dead gateways out of all routes here, and out of their streams what is theirs."""
         if not nodes:
             return
         users: dict[str, list[str]] = {node: [] for node in nodes}
@@ -151,12 +152,6 @@ class JanitorShard:
             await self._clear_node(node, members)
 
     async def _clear_node(self, node: str, users: list[str]) -> None:
-        for start in range(0, len(users), SCAN_COUNT):
-            part = users[start : start + SCAN_COUNT]
-            (changed,) = await self._store.call_many(
-                [Call("leave_node", [keys.routes(self._shard)], [node, *part])]
-            )
-            self._stats.routes_cleaned += changed
-        await self._store.execute("DEL", keys.sockets(self._shard, node))
+        self._stats.routes_cleaned += await give_up(self._store, self._shard, node, users)
         self._stats.nodes_removed += 1
         log.info("gateway is gone", extra={"node": node, "shard": self._shard, "users": len(users)})

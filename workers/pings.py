@@ -83,17 +83,12 @@ class Pings:
         await self._answer(request, target, encode_attempt(id_, 1, at_ms, outcome), outcome)
 
     async def _answer(self, request: str, target: Target, entry: bytes, outcome: Outcome) -> None:
-        reply = keys.reply(self._shard, request)
-        attempts = keys.attempts(self._shard, target.id)
+        limits = self._limits
         try:
-            await self._store.run_many(
-                [
-                    ("RPUSH", reply, entry),
-                    ("EXPIRE", reply, REPLY_TTL_S),
-                    ("LPUSH", attempts, entry),
-                    ("LTRIM", attempts, 0, self._limits.log_max - 1),
-                    ("EXPIRE", attempts, self._limits.retention_s),
-                ]
+            await self._store.call(
+                "answer_ping",
+                [keys.reply(self._shard, request), keys.attempts(self._shard, target.id)],
+                [entry, REPLY_TTL_S, limits.log_max, limits.retention_s],
             )
         except StoreError as error:
             log.warning(

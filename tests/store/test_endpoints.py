@@ -13,6 +13,7 @@ from app.store import keys
 from app.store.client import Store
 from app.store.endpoints import SECRETS_MAX, Endpoint, Secret
 from app.wire import encode_attempt, stream_fields
+from tests.store.places import check_keys
 from tests.store.service import NOW_MS, Result, Sender, Service, State, fan_out, users_of
 from tests.wait import wait_until
 
@@ -360,6 +361,17 @@ async def test_a_ping_is_asked_of_the_sender_and_its_answer_waited_for(store: St
     entry = encode_attempt("ping", 1, NOW_MS, Outcome(200, None, 3.0))
     await store.execute("RPUSH", keys.reply(1, asked[b"p"].decode()), entry)
     assert (await asking).status == 200
+
+
+async def test_an_answer_nobody_waits_for_has_an_end_and_the_log_keeps_its_bound(
+    store: Store,
+) -> None:
+    named = [keys.reply(1, "request"), keys.attempts(1, "0000000001")]
+    for number in range(5):
+        await store.call("answer_ping", named, [b"%d" % number, 60, 3, 3_600])
+    assert await store.execute("LRANGE", named[1], 0, -1) == [b"4", b"3", b"2"]
+    assert 50 < await store.execute("TTL", named[0]) <= 60
+    await check_keys(store)
 
 
 async def _pings(store: Store) -> dict[bytes, bytes] | None:

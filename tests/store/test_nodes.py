@@ -15,6 +15,7 @@ from tests.opened_store import opened
 from tests.store.proxy import Proxy
 from tests.store.service import SHARDS, Service, fan_out, users_of
 from tests.wait import wait_until
+from workers.janitor import JanitorShard, JanitorStats
 
 (ANN, ALF), (BOB,) = users_of(0, 2), users_of(1, 1)
 EVERY_SHARD = [Push(shard, None, ()) for shard in range(SHARDS)]
@@ -192,6 +193,22 @@ async def test_a_node_that_was_given_up_wrongly_is_told_and_can_join_again(
     assert await route(store, BOB, 1) == b"@one"
     assert 110 <= await store.execute("TTL", keys.sockets(0, "one")) <= 120
     async with running(node) as got:
+        await wait_until(lambda: got)
+    assert got == [Push(0, None, ())]
+
+
+async def test_a_janitor_whose_clock_is_ahead_tells_a_living_node_to_join_again(
+    store: Store,
+) -> None:
+    node = Node(store, SHARDS, "one")
+    await node.join([ANN])
+    async with running(node) as got:
+        await wait_until(lambda: _seen_after(store, 0))
+        stats = JanitorStats()
+        janitor = JanitorShard(store, shard=0, retention_s=3_600, stats=stats)
+        await janitor.tidy(now_ms() + 60_000)
+        assert (stats.routes_cleaned, stats.nodes_removed) == (1, 1)
+        assert await route(store, ANN, 0) is None
         await wait_until(lambda: got)
     assert got == [Push(0, None, ())]
 
