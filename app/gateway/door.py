@@ -73,9 +73,15 @@ class Door:
             result = self._admit(request, query, protocol)
         else:
             result = self._operate(request.method, path)
-        if isinstance(result, Response):
-            self._stats.requests[result.status_code] += 1
-        return result
+        return self._count(result) if isinstance(result, Response) else result
+
+    def turn_away(self, status: int, detail: str) -> Response:
+        """The answer to what is not a request that could be looked at."""
+        return self._count(problem(status, detail))
+
+    def _count(self, response: Response) -> Response:
+        self._stats.requests[response.status_code] += 1
+        return response
 
     def _operate(self, method: str, path: str) -> Response:
         known = {"/healthz": self._health, "/readyz": self._readiness, "/metrics": self._metrics}

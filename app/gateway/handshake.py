@@ -9,7 +9,6 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from app.gateway.answers import problem
 from app.gateway.door import Admission, Door
 from app.gateway.encoding import ENCODINGS
 from app.gateway.incoming import quiet
@@ -73,7 +72,7 @@ class Handshake(asyncio.Protocol):
             end += len(END_OF_HEAD)
             self._respond(bytes(self._head[:end]), bytes(self._head[end:]))
         elif len(self._head) > HEAD_BYTES_MAX:
-            self._refuse(problem(431, f"The head has more than {HEAD_BYTES_MAX} bytes."))
+            self._turn_away(431, f"The head has more than {HEAD_BYTES_MAX} bytes.")
 
     def check(self, now: float) -> None:
         """Called by the wheel: whoever has not finished by now does not get to."""
@@ -93,7 +92,7 @@ class Handshake(asyncio.Protocol):
         protocol.receive_data(head)
         events = protocol.events_received()
         if not events:
-            self._refuse(problem(400, "This is not a request that can be read, or it has a body."))
+            self._turn_away(400, "This is not a request that can be read, or it has a body.")
             return
         assert isinstance(events[0], Request)
         result = self._door.answer(events[0], protocol)
@@ -109,6 +108,9 @@ class Handshake(asyncio.Protocol):
         transport.write(b"".join(protocol.data_to_send()))
         self._wheel.cancel(self)
         self._enter(transport, admission, rest)
+
+    def _turn_away(self, status: int, detail: str) -> None:
+        self._refuse(self._door.turn_away(status, detail))
 
     def _refuse(self, response: Response) -> None:
         """Sends the answer and lets the other side close, for a while: closing with something

@@ -49,8 +49,11 @@ class Routes:
 
     def changed(self, user: str) -> None:
         """The user's first socket here was opened, or the last was closed."""
-        self._changed[user] = None
-        self._wake.set()
+        if self._is_here(user) or user in self._named:
+            self._changed[user] = None
+            self._wake.set()
+        else:  # came and went before anything was written
+            self._changed.pop(user, None)
 
     def rejoin(self, users: Collection[str]) -> None:
         """These routes may have been lost."""
