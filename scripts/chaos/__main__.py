@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import uvloop
+
 from app.commands.process import raise_file_limit
 from app.commands.signals import stop_on_signals
 from app.errors import CommandFailed
@@ -43,20 +45,20 @@ async def main(asked: argparse.Namespace) -> bool:
         away_s=asked.away,
     )
     directory = Path(tempfile.mkdtemp(prefix="moments-chaos-"))
-    result: Result | None = None
+    is_good = False
     try:
         result = await _stoppable(options, directory)
-    except CommandFailed as failure:
-        print(f"chaos: {failure}", file=sys.stderr)
-    if result is not None:
+        is_good = result.is_good
         print("\n".join(lines(result)), flush=True)
         if asked.json:
             asked.json.write_text(json.dumps(as_json(result), indent=2) + "\n")
-    is_good = result is not None and result.is_good
-    if is_good and not asked.keep:
-        shutil.rmtree(directory, ignore_errors=True)
-    else:
-        print(f"data and logs are in {directory}")
+    except CommandFailed as failure:
+        print(f"chaos: {failure}", file=sys.stderr)
+    finally:
+        if is_good and not asked.keep:
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            print(f"data and logs are in {directory}")
     return is_good
 
 
@@ -81,4 +83,4 @@ def print_line(words: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(0 if asyncio.run(main(parse(sys.argv[1:]))) else 1)
+    sys.exit(0 if uvloop.run(main(parse(sys.argv[1:]))) else 1)

@@ -23,6 +23,7 @@ class Striker:
         self._fleet = fleet
         self._history = history
         self._tell = tell
+        self._store_turn = asyncio.Lock()  # one that is being started is not hit
 
     async def run(self, plan: Sequence[Blow]) -> None:
         """Returns when the last of them is over."""
@@ -37,7 +38,8 @@ class Striker:
         hold = f" for {blow.hold_s:.1f} s" if blow.hold_s else ""
         self._tell(f"{blow.act} {blow.name}{hold}")
         if blow.role is Role.STORE:
-            await self._hit_store(blow)
+            async with self._store_turn:
+                await self._hit_store(blow)
         elif blow.act is Act.ADD:
             self._note(blow)
             self._fleet.add(blow.name, blow.role)

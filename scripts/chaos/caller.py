@@ -1,18 +1,19 @@
 """Calls to the apis as a client makes them: again on a lost answer or 503, each time to any api."""
 
 import asyncio
+import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import httpx
+from scripts.chaos.http import CallLost, Server
 
 CONNECT_S = 1.0
 ANSWER_S = 4.0
 PAUSE_S = (0.05, 0.5)
-CONNECTIONS_MAX = 64
+_JSON = {"content-type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,18 @@ class Caller:
 
     def __init__(self, urls: Sequence[str], key: str, random: random.Random) -> None:
         self.refusals: Counter[str] = Counter()
-        self._urls = urls
         self._random = random
-        self._http = httpx.AsyncClient(
-            headers={"authorization": f"Bearer {key}"},
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-            limits=httpx.Limits(max_connections=CONNECTIONS_MAX),
-            trust_env=False,
-        )
+        headers = {"authorization": f"Bearer {key}"}
+        self._servers = [
+            Server(url, headers, connect_s=CONNECT_S, answer_s=ANSWER_S) for url in urls
+        ]
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        for server in self._servers:
+            await server.close()
 
     async def call(
         self,
@@ -50,24 +49,23 @@ class Caller:
         path: str,
         body: object = None,
         *,
-        content: bytes | None = None,
+        content: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """The first answer that is none of "try again"; tries until there is one."""
+        if body is not None:
+            content, headers = json.dumps(body).encode(), {**_JSON, **(headers or {})}
         tries = 0
         while True:
             tries += 1
-            url = self._random.choice(self._urls) + path
+            server = self._random.choice(self._servers)
             try:
-                answer = await self._http.request(
-                    method, url, json=body, content=content, headers=headers
-                )
-            except httpx.TransportError as error:
-                self.refusals[type(error).__name__] += 1
+                status, raw = await server.request(method, path, content, headers or {})
+            except CallLost as lost:
+                self.refusals[str(lost)] += 1
             else:
-                if answer.status_code != 503:
-                    found = answer.json() if answer.content else None
-                    return Answer(answer.status_code, found, tries)
+                if status != 503:
+                    return Answer(status, json.loads(raw) if raw else None, tries)
                 self.refusals["503"] += 1
             await asyncio.sleep(self._random.uniform(*PAUSE_S))
 

@@ -77,15 +77,10 @@ def _judge_repeat(
 
 
 def _is_explained(history: History, listener: Listener, seen: Frame) -> bool:
-    """Whoever resumes by offset gets nothing twice. Whoever leaves that to the service gets again
-    what it could not note before the connection was lost."""
+    """Whoever resumes by offset gets nothing twice. Whoever resumes by acknowledgements gets again
+    what was not noted before the connection ended, or while the gateway or the store was away."""
     if listener.manner.resume is Resume.AFTER:
         return False
-    visit = listener.visits[seen.connection]
-    if visit.ended_ms is None:
-        return False
-    if history.crashed((Role.GATEWAY,), seen.at_ms, seen.at_ms):
-        return True
-    # An acknowledgement and the goodbye may cross.
-    may_be_unnoted = not visit.is_left_in_order or listener.manner.resume is Resume.EXPLICIT
-    return may_be_unnoted and seen.at_ms >= visit.ended_ms - NEAR_MS
+    ended_ms = listener.visits[seen.connection].ended_ms
+    is_late = ended_ms is not None and seen.at_ms >= ended_ms - NEAR_MS
+    return is_late or history.crashed((Role.GATEWAY,), seen.at_ms, seen.at_ms)

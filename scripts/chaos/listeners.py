@@ -15,7 +15,6 @@ from websockets.typing import Subprotocol
 
 from app.clock import now_ms
 from app.commands.resume import Place
-from app.gateway.close_codes import CloseCode
 from app.wire import decode_frame, encode_msgpack
 from scripts.chaos.cast import Manner, Resume
 
@@ -47,10 +46,6 @@ class Visit:
     began_ms: int
     ended_ms: int | None = None
     code: int | None = None
-
-    @property
-    def is_left_in_order(self) -> bool:
-        return self.code == CloseCode.GOING_AWAY
 
 
 @dataclass(slots=True)

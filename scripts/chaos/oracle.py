@@ -1,5 +1,6 @@
 """The observer's judgement: what was accepted held against what is said and what came."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 from scripts.chaos.evidence import Book, Evidence, Findings, kind
@@ -50,11 +51,9 @@ def _contradictions(post: Written, account: Account) -> Iterator[str]:
         yield f"{post.id} has {account.data}, accepted was {post.data}"
     if not account.fanned_out:
         yield f"{post.id} is not fanned out"
-    counted: dict[str, int] = dict.fromkeys(account.counts, 0)
-    for row in account.rows:
-        counted[row.state] += 1
-    if counted != account.counts:
-        yield f"{post.id} is counted as {account.counts}, its rows are {counted}"
+    counted = Counter(row.state for row in account.rows)
+    if counted != Counter(account.counts):
+        yield f"{post.id} is counted as {account.counts}, its rows are {dict(counted)}"
 
 
 def _judge_post(
