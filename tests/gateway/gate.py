@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
 import msgpack
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from app.gateway.door import Operations
 from app.gateway.limits import Limits
@@ -77,6 +79,14 @@ class Socket:
 
     async def offsets(self, count: int) -> list[int]:
         return [message["offset"] for message in await self.events(count)]
+
+    async def rest(self) -> list[int]:
+        """The offsets of what still comes until it is closed."""
+        offsets: list[int] = []
+        with suppress(ConnectionClosed):
+            while True:
+                offsets += await self.offsets(1)
+        return offsets
 
     async def say(self, **message: Any) -> None:
         if self.raw.subprotocol == "moments.v1.msgpack":
@@ -164,6 +174,7 @@ async def running(
     *,
     limits: Limits = AT_ONCE,
     operations: Operations | None = None,
+    listener: socket.socket | None = None,
 ) -> AsyncIterator[Gate]:
     """A gateway that is told to stop at the end, and has then to end in time."""
     gateway = Gateway(
@@ -177,7 +188,8 @@ async def running(
         operations=operations,
     )
     stop = asyncio.Event()
-    gate = Gate(gateway, await gateway.start("127.0.0.1", 0), stop)
+    start = gateway.start("127.0.0.1", 0) if listener is None else gateway.start_on(listener)
+    gate = Gate(gateway, await start, stop)
     run = asyncio.create_task(gateway.run(stop))
     run.add_done_callback(lambda _: gate.has_ended.set())
     try:
