@@ -77,15 +77,17 @@ class Target:
         self, kind: EventKind, delivery: bytes, attempt: int, body: bytes, now_ms: int
     ) -> tuple[Url, bytes, bytes]:
         """Where to send, the head and the body. The signature covers what carries the message:
-        the body, or with GET the query string."""
+        the body, or with GET the query string, all of it as it stands in the request line."""
         method = self._endpoint.method
         if now_ms >= self._signs_until_ms:
             self._signer, self._signs_until_ms = _signer(self._endpoint, now_ms)
         timestamp = b"%d" % (now_ms // 1000)
-        signature = self._signer.sign(delivery, timestamp, body)
         if method == "GET":
-            line, body, framing = self._query_line(body), b"", b""
+            line, signed = self._with_query(body)
+            signature = self._signer.sign(delivery, timestamp, signed)
+            body, framing = b"", b""
         else:
+            signature = self._signer.sign(delivery, timestamp, body)
             verb = _METHODS[kind] if method == "rest" else b"POST"
             line = b"%b %b" % (verb, self.url.target.encode())
             framing = b"%bcontent-length: %d\r\n" % (_JSON, len(body))
@@ -95,9 +97,11 @@ class Target:
         ) % (line, self._head, framing, delivery, timestamp, signature, attempt)
         return self.url, head, body
 
-    def _query_line(self, query: bytes) -> bytes:
-        target = self.url.target.encode()
-        return b"GET %b%b%b" % (target, b"&" if b"?" in target else b"?", query)
+    def _with_query(self, message: bytes) -> tuple[bytes, bytes]:
+        """Method and target, and the whole query string."""
+        path, _, own = self.url.target.encode().partition(b"?")
+        query = b"%b&%b" % (own, message) if own else message
+        return b"GET %b?%b" % (path, query), query
 
     @property
     def takes_query(self) -> bool:

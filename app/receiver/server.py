@@ -161,7 +161,9 @@ class Receiver:
     ) -> tuple[Received, Behaviour | None]:
         """Judges a complete request and decides its answer: a behaviour, or the plain status."""
         at_ms = now_ms()
-        verdict = self._verify(headers, body, at_ms / 1000)
+        # An endpoint with the method GET gets the message in the query, and that is what is signed.
+        signed = target.partition("?")[2].encode("latin-1") if method == "GET" else body
+        verdict = self._verify(headers, signed, at_ms / 1000)
         id_ = headers.get(ID, "")
         behaviour, code = self._answer(target, headers.get(ATTEMPT, ""), verdict)
         duplicate = bool(id_) and id_ in self._accepted
@@ -198,7 +200,7 @@ class Receiver:
             behaviour = self._draw()
         if behaviour is None:
             return None, plan.status if self._random.random() < plan.fail else 204
-        return (None, 204) if behaviour is _ACCEPT else (behaviour, behaviour.status)
+        return behaviour, behaviour.status
 
     def _draw(self) -> Behaviour:
         fails = self._random.random() < self.plan.fail
