@@ -356,13 +356,14 @@ class Lanes(Generic[T]):
         self._watched.append((now_s + self._slow_s, lane))
 
     def _look(self, now_s: float) -> None:
-        """Finds lanes without progress. A lane stands once in the line of watched ones."""
+        """Finds lanes without progress, within `slow_s`: the line is not quite in order."""
         watched = self._watched
         while watched and watched[0][0] <= now_s:
             _, lane = watched.popleft()
             if lane.in_flight and lane.pace is not SLOW:
-                if now_s - lane.progress_s < self._slow_s:
-                    watched.append((now_s + self._slow_s, lane))
+                slow_at_s = lane.progress_s + self._slow_s
+                if slow_at_s > now_s:
+                    watched.append((slow_at_s, lane))
                     continue
                 self._set_slow(lane)
             lane.watched = False
