@@ -11,10 +11,13 @@ T = TypeVar("T")
 POLL_S = 0.005
 
 
-async def wait_until(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 5.0) -> T:
+async def wait_until(
+    condition: Callable[[], T | Awaitable[T]], timeout_s: float = 5.0, poll_s: float = POLL_S
+) -> T:
     """Polls `condition`, plain or async, until it is true, and returns what it gave.
 
-    Fails the test, with the last value, after `timeout_s`.
+    Fails the test, with the last value, after `timeout_s`. Something that is costly to look at
+    should be given a longer `poll_s`.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -25,7 +28,7 @@ async def wait_until(condition: Callable[[], T | Awaitable[T]], timeout_s: float
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not true after {timeout_s} s: {condition} gave {found!r}")
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(poll_s)
 
 
 def block_until(condition: Callable[[], T], timeout_s: float = 5.0) -> T:

@@ -2,7 +2,6 @@
 
 import asyncio
 import zlib
-from functools import cache
 
 from app.receiver.answer import response
 from app.receiver.behaviour import Behaviour, Turn, raw
@@ -91,16 +90,9 @@ def endless_head() -> Behaviour:
 
 def gzip_bomb(code: int = 200) -> Behaviour:
     """A small body that is `BOMB_BYTES` long once it is unpacked; nobody asked for gzip."""
-
-    async def act(turn: Turn) -> None:
-        await turn.write(response(code, headers=[("content-encoding", "gzip")], body=_bomb()))
-
-    return Behaviour(act, "gzip-bomb", code)
-
-
-@cache
-def _bomb() -> bytes:
-    return zlib.compress(bytes(BOMB_BYTES), level=9, wbits=31)
+    body = zlib.compress(bytes(BOMB_BYTES), level=9, wbits=31)
+    answer = response(code, headers=[("content-encoding", "gzip")], body=body)
+    return raw(answer, name="gzip-bomb", status=code)
 
 
 # Against the protocol.

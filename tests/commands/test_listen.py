@@ -13,7 +13,7 @@ from app.commands.probe import free_ports
 from app.domain.signature import Verdict
 from app.errors import UsageMistake
 from app.receiver import Plan, Received, Tally
-from app.receiver.catalogue import ALL, behaviours
+from app.receiver.catalogue import behaviours
 from tests.wait import block_until
 
 REQUEST = b"POST /hook HTTP/1.1\r\nhost: x\r\nwebhook-id: d-1\r\ncontent-length: 2\r\n\r\n{}"
@@ -26,7 +26,7 @@ REQUEST = b"POST /hook HTTP/1.1\r\nhost: x\r\nwebhook-id: d-1\r\ncontent-length:
         ((None, 500, 0.0, None, None), Plan(fail=1.0, status=500)),
         ((0.2, None, 1.0, "/x", None), Plan(fail=0.2, delay_s=1.0, path="/x")),
         ((None, None, 0.0, None, "drip"), Plan(fail=1.0, behaviours=behaviours("drip"))),
-        ((0.5, None, 0.0, None, "all"), Plan(fail=0.5, behaviours=ALL)),
+        ((0.5, None, 0.0, None, "ok,hang"), Plan(fail=0.5, behaviours=behaviours("ok,hang"))),
     ],
 )
 def test_options_come_to_a_plan(options, expected):
