@@ -40,8 +40,11 @@ class World:
     async def publish(self, *users: str, text: str = "hello", **limits: int) -> Post:
         """A post that is fanned out to these users. Inboxes hold 10 unless `inbox_max` says so."""
         post = await self.post(text)
-        await self.fan_out(Event(post.id, 1, EventKind.CREATED), *users, **limits)
+        await self.fan_out_created(post, *users, **limits)
         return post
+
+    async def fan_out_created(self, post: Post, *users: str, **limits: int) -> None:
+        await self.fan_out(Event(post.id, 1, EventKind.CREATED), *users, **limits)
 
     async def fan_out(self, event: Event, *users: str, **limits: int) -> None:
         await fan_out(self.store, event, users, shards=SHARDS, **limits)
