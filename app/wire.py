@@ -16,6 +16,7 @@ from app.domain.attempt import Outcome
 from app.domain.delivery import State
 from app.domain.ids import ENDPOINT_ID_LENGTH
 from app.domain.post import Audience, Event, EventKind, Post
+from app.domain.post import event_type as name_event
 from app.errors import DecodeError
 
 Packer = Callable[[Any], bytes]
@@ -50,7 +51,8 @@ def decode_event(raw: bytes) -> Event:
 def encode_audience(audience: Audience) -> bytes:
     """b"" when the whole audience is meant."""
     if audience.only is not None:
-        return _pack_raw({"only": sorted(audience.only)})
+        unasked = {"unasked": True} if audience.unasked else {}
+        return _pack_raw({"only": sorted(audience.only), **unasked})
     if audience.excepted:
         return _pack_raw({"except": sorted(audience.excepted)})
     return b""
@@ -61,7 +63,7 @@ def decode_audience(raw: bytes) -> Audience:
         return Audience()
     fields = _unpack(raw)
     if "only" in fields:
-        return Audience(only=frozenset(fields["only"]))
+        return Audience(only=frozenset(fields["only"]), unasked=fields.get("unasked", False))
     return Audience(excepted=frozenset(fields["except"]))
 
 
@@ -223,8 +225,8 @@ def rfc3339(at_ms: int) -> str:
 
 
 def event_type(post: Post | None, event: Event) -> str:
-    """`<type>.created`, `<type>.updated` or `<type>.deleted`; `post` for one whose time is over."""
-    return f"{post.type if post else 'post'}.{event.kind.word}"
+    """See `app.domain.post.event_type`; the type `post` is for one whose time is over."""
+    return name_event(post.type if post else "post", event.kind)
 
 
 def event_at_ms(post: Post, event: Event) -> int:

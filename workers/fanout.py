@@ -160,7 +160,7 @@ class FanoutShard:
                 continue
             fields = stream_fields(raw or ())
             try:
-                self._enqueue(Work(id_, decode_event(fields[b"e"]), fields[b"a"].decode()))
+                self._enqueue(_work(id_, fields))
             except (DecodeError, KeyError, UnicodeDecodeError):
                 bare.append((id_, fields))
         for id_, fields in bare:
@@ -224,3 +224,9 @@ class FanoutShard:
             self._ring.append(author)
         else:
             del self._queues[author]
+
+
+def _work(entry: bytes, fields: dict[bytes, bytes]) -> Work:
+    """Raises `DecodeError`, KeyError and UnicodeDecodeError."""
+    spared = fields.get(b"x", b"").decode()
+    return Work(entry, decode_event(fields[b"e"]), fields[b"a"].decode(), spared=spared)

@@ -15,6 +15,7 @@ from app.errors import StoreError
 from app.store import keys
 from app.store.client import Store
 from app.wire import Record, encode_batch, encode_record, encode_time
+from workers.notices import Notice
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class _Batch:
         self.rows_count = 0
         self.done: list[bytes] = []
         self.redone: list[bytes] = []
-        self.health: dict[str, tuple[Fields, int]] = {}
+        self.health: dict[str, tuple[Fields, int, Notice | None]] = {}
         self.size = 0
 
 
@@ -160,8 +161,13 @@ class OutcomeWriter:
         (batch.redone if again else batch.done).append(entry)
         self._note(batch)
 
-    def set_health(self, endpoint: str, fields: Fields, probe_ms: int = -1) -> None:
-        """Fields of an endpoint, and when to look after it next (0: no more, -1: as it was)."""
+    def set_health(
+        self, endpoint: str, fields: Fields, probe_ms: int = -1, notice: Notice | None = None
+    ) -> None:
+        """Fields of an endpoint, and when to look after it next (0: no more, -1: as it was).
+
+        The notice is posted if these fields disable the endpoint.
+        """
         batch = self._batch
         old = batch.health.get(endpoint)
         if old is None:
@@ -169,7 +175,8 @@ class OutcomeWriter:
         else:
             fields = {**old[0], **fields}
             probe_ms = old[1] if probe_ms < 0 else probe_ms
-        batch.health[endpoint] = (fields, probe_ms)
+            notice = notice or old[2]
+        batch.health[endpoint] = (fields, probe_ms, notice)
         self._note(batch)
 
     def _note(self, batch: _Batch) -> None:
@@ -265,7 +272,7 @@ class OutcomeWriter:
         settled = [endpoint for endpoint in batch.health if not self._unwritten[endpoint]]
         for endpoint in settled:
             del self._unwritten[endpoint]
-        probes = (probe_ms for _, probe_ms in batch.health.values() if probe_ms > 0)
+        probes = (probe_ms for _, probe_ms, _ in batch.health.values() if probe_ms > 0)
         self._on_written(
             Written(
                 deliveries=batch.rows_count,
@@ -280,8 +287,8 @@ class OutcomeWriter:
 
 def _packed(batch: _Batch) -> bytes:
     health = [
-        (endpoint, [part for pair in fields.items() for part in pair], probe_ms)
-        for endpoint, (fields, probe_ms) in batch.health.items()
+        (endpoint, [part for pair in fields.items() for part in pair], probe_ms, notice or ())
+        for endpoint, (fields, probe_ms, notice) in batch.health.items()
     ]
     slices = [(*place, rows) for place, rows in batch.rows.items()]
     return encode_batch((slices, batch.done, batch.redone, health))

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.clock import now_ms
+from app.domain.breaker import EndpointState
 from app.domain.delivery import State
 from app.domain.ids import shard_of_id
 from app.errors import DecodeError, LeaseLost, StoreError
@@ -23,6 +24,7 @@ from app.wire import stream_fields
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch
 from workers.intake import Admitted, Again, Fields, Intake, Slice, parse_again, parse_slice
+from workers.notices import endpoint_disabled
 from workers.outcomes import OutcomeLimits, OutcomeStats, OutcomeWriter, Written
 from workers.pulse import Pulse
 from workers.room import Room
@@ -428,7 +430,9 @@ class SenderShard:
 
     def note_health(self, target: Target, fields: dict[str, str | int]) -> None:
         target.is_unwritten = True
-        self.writer.set_health(target.id, fields)
+        is_disabled = fields.get("state") == EndpointState.DISABLED
+        notice = endpoint_disabled(target, now_ms()) if is_disabled else None
+        self.writer.set_health(target.id, fields, notice=notice)
 
     def _on_written(self, written: Written) -> None:
         self._give(written.deliveries)

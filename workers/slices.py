@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.clock import now_ms
-from app.domain.post import Audience, Event, EventKind
+from app.domain.post import Audience, Event, EventKind, event_type
 from app.domain.shard import shard_of
 from app.errors import LeaseLost
 from app.metrics import Histogram
@@ -45,13 +45,17 @@ class FanoutStats:
 
 @dataclass(slots=True)
 class Work:
-    """One event on its way. `finished` is the slice fanned out last, -1 at (re)start."""
+    """One event on its way. `finished` is the slice fanned out last, -1 at (re)start.
+
+    `spared` is an endpoint that does not get it, "" for none: the one that it is about.
+    """
 
     entry: bytes
     event: Event
     author: str
     finished: int = -1
     audience: Audience | None = None
+    spared: str = ""
 
 
 @dataclass(slots=True)
@@ -260,7 +264,7 @@ class Slicer:
             [
                 keys.tag(shard),
                 encode_event(event),
-                f"{turn.type}.{event.kind.word}",
+                event_type(turn.type, event.kind),
                 turn.slice,
                 limits.retention_s,
                 limits.inbox_max,
@@ -268,6 +272,7 @@ class Slicer:
                 limits.sockets_backlog_max,
                 limits.sockets_ttl_s,
                 encode_users(members),
+                turn.work.spared,
             ],
         )
 

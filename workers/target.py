@@ -61,6 +61,10 @@ class Target:
         self._head = self._common_headers()
         self._signer, self._signs_until_ms = signer
 
+    @property
+    def user(self) -> str:
+        return self._endpoint.user
+
     def _common_headers(self) -> bytes:
         lines = [
             b"host: " + self.url.host_header.encode(),

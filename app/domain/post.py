@@ -1,7 +1,14 @@
-"""A post, and the events in its life that are pushed to its audience."""
+"""A post, and the events in its life that are pushed to its audience.
+
+The service itself posts too: what a user has to know of their endpoints. Such a post is like any
+other on its way, but its author is `SERVICE` and its type holds a dot, which no author's may.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+SERVICE = "/moments"  # no user id begins like this
+ENDPOINT_DISABLED = "endpoint.disabled"
 
 
 class EventKind(StrEnum):
@@ -23,6 +30,13 @@ _WORDS = {
 }
 
 
+def event_type(type_: str, kind: EventKind) -> str:
+    """What an event is called: `<type>.created`, but a type of the service says it all."""
+    if "." in type_ and kind is EventKind.CREATED:
+        return type_
+    return f"{type_}.{kind.word}"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One version of a post on its way to the audience; what inboxes and streams hold.
@@ -38,10 +52,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Cuts the author's audience. At most one of the two is set."""
+    """Cuts the author's audience. At most one of `only` and `excepted` is set.
+
+    `unasked`: those in `only` get it, whether they are the author's friends or not.
+    """
 
     only: frozenset[str] | None = None
     excepted: frozenset[str] = frozenset()
+    unasked: bool = False
 
     def admits(self, user: str) -> bool:
         if self.only is not None:

@@ -1,7 +1,7 @@
 -- Fans one slice of an event out to its recipients of one shard: inboxes, ledger, streams.
 -- KEYS  roster, tally, routes, trimmed, deliveries
 -- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
---       sockets_ttl_s, recipients (msgpack list of user ids)
+--       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or ''
 -- Returns {recipients, webhook deliveries}; {0, 0} when this slice was fanned out before.
 -- Derived keys, all with the same tag: inbox, sockets.
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -9,7 +9,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local tag, event, event_type = ARGV[1], ARGV[2], ARGV[3]
 local inbox_max, inbox_keep = tonumber(ARGV[6]), tonumber(ARGV[7])
-local users = cmsgpack.unpack(ARGV[10])
+local users, spared = cmsgpack.unpack(ARGV[10]), ARGV[11]
 local routes = redis.call('HMGET', KEYS[3], unpack(users))
 local trimmed = {}
 if redis.call('EXISTS', KEYS[4]) == 1 then
@@ -60,13 +60,15 @@ for i = 1, #users do
         end
         node[#node + 1] = user
         node[#node + 1] = offset
-      elseif #word == 10 or wants(string.sub(word, 12)) then
+      else
         local id = string.sub(word, 1, 10)
-        ids = ids .. id
-        n_webhook = n_webhook + 1
-        deliveries[#deliveries + 1] = id
-        deliveries[#deliveries + 1] = user
-        deliveries[#deliveries + 1] = offset
+        if id ~= spared and (#word == 10 or wants(string.sub(word, 12))) then
+          ids = ids .. id
+          n_webhook = n_webhook + 1
+          deliveries[#deliveries + 1] = id
+          deliveries[#deliveries + 1] = user
+          deliveries[#deliveries + 1] = offset
+        end
       end
     end
   end

@@ -42,9 +42,10 @@ if version ~= '1' then
   return result
 end
 
-local only = nil
+local only, unasked = nil, false
 if post[2] then
-  only = cmsgpack.unpack(post[2]).only
+  local audience = cmsgpack.unpack(post[2])
+  only, unasked = audience.only, audience.unasked
 end
 -- `<` compares by the server's locale, the sets are in the order of bytes.
 local function is_before(x, y)
@@ -64,7 +65,8 @@ if only then
   end
   local first = slice * limit
   for i = first + 1, math.min(first + limit, #only) do
-    if redis.call('ZSCORE', KEYS[3], only[i]) or redis.call('ZSCORE', KEYS[4], only[i]) then
+    if unasked or redis.call('ZSCORE', KEYS[3], only[i])
+      or redis.call('ZSCORE', KEYS[4], only[i]) then
       page[#page + 1] = only[i]
     end
   end

@@ -8,10 +8,12 @@
 --   slices  {{post, version, slice, {{endpoint, attempts, state, record, due_ms, log}, …}}, …}
 --           attempts: made so far, this one included; log: '' when no request was made
 --   done    entry ids of `deliveries` to acknowledge; redone those of `redeliveries`
---   health  {{endpoint, {field, value, …}, probe_ms}, …}
+--   health  {{endpoint, {field, value, …}, probe_ms, notice}, …}
 --           probe_ms: when to look after the endpoint next, 0: no more, -1: as it is
+--           notice: {post id, event, author, type, data, audience} or nothing; it is posted when
+--           this batch disables the endpoint, in the same step: so once each time
 -- Returns {accepted, refused, dropped to dead for a full list, next due_ms or ''}.
--- Derived keys, all with the same tag: outcomes, tally, attempts, parked, endpoint.
+-- Derived keys, all with the same tag: outcomes, tally, attempts, parked, endpoint, post, posts.
 --
 -- An owner's batch whose answer was lost comes again under its id and is not written twice. What a
 -- former owner may write can be written twice without harm, so its batches leave no id: the
@@ -192,7 +194,17 @@ local function acknowledge(stream, entries)
   end)
 end
 
-local function note_health(endpoint, fields, probe)
+-- A post of the service itself, on its way like any other.
+local function post_notice(endpoint, notice)
+  local post, event, author, type, data, audience = unpack(notice)
+  local key = 'post:' .. tag .. ':' .. post
+  redis.call('HSET', key, 'author', author, 'type', type, 'version', 1, 'created_at', now,
+    'updated_at', now, 'data', data, 'audience', audience)
+  redis.call('EXPIRE', key, retention)
+  redis.call('XADD', 'posts:' .. tag, '*', 'e', event, 'a', author, 'x', endpoint)
+end
+
+local function note_health(endpoint, fields, probe, notice)
   local key = 'endpoint:' .. tag .. ':' .. endpoint
   local before = redis.call('HGET', key, 'state')
   if before and #fields > 0 then
@@ -201,6 +213,9 @@ local function note_health(endpoint, fields, probe)
     if after ~= before then
       redis.call('HINCRBY', KEYS[8], before, -1)
       redis.call('HINCRBY', KEYS[8], after, 1)
+      if after == 'disabled' and notice and #notice > 0 then
+        post_notice(endpoint, notice)
+      end
     end
   end
   if before and probe > 0 then
@@ -221,7 +236,7 @@ if owner then
   acknowledge(KEYS[4], batch[2])
   acknowledge(KEYS[5], batch[3])
   for _, update in ipairs(batch[4]) do
-    note_health(update[1], update[2], update[3])
+    note_health(update[1], update[2], update[3], update[4])
   end
 end
 return {accepted, refused, dropped, next_due()}
