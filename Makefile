@@ -19,13 +19,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test check chaos lock clean
 
 help:
 	@echo 'make setup   installs everything into .venv, at the versions of requirements.lock'
 	@echo 'make demo    shows the service at work: 300 people, 20 posts, a table at the end'
 	@echo 'make test    make check, then every test, with their coverage'
 	@echo 'make check   lint, format, types and the direction of imports'
+	@echo 'make chaos   kills what runs while posts go in, and counts what became of every delivery'
 	@echo 'make lock    renews requirements.lock and requirements-runtime.lock'
 	@echo 'make clean   removes .venv, caches and reports, and no data'
 	@echo 'PYTHON=...   chooses the Python that .venv is made with'
@@ -57,6 +58,10 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+
+# Three minutes with seed 1. Others: make chaos CHAOS='--seed 2 --minutes 1'; all: CHAOS=--help.
+chaos: $(READY)
+	@$(BIN)/python -m scripts.chaos $(CHAOS)
 
 # For every platform and every Python from 3.11 on; what was locked stays unless it has to change.
 # `make lock UPGRADE=1` takes the newest versions.

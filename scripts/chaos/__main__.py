@@ -47,7 +47,7 @@ async def main(asked: argparse.Namespace) -> bool:
     directory = Path(tempfile.mkdtemp(prefix="moments-chaos-"))
     is_good = False
     try:
-        result = await _stoppable(options, directory)
+        result = await stoppable(options, directory)
         is_good = result.is_good
         print("\n".join(lines(result)), flush=True)
         if asked.json:
@@ -62,7 +62,7 @@ async def main(asked: argparse.Namespace) -> bool:
     return is_good
 
 
-async def _stoppable(options: Options, directory: Path) -> Result:
+async def stoppable(options: Options, directory: Path) -> Result:
     """Raises CommandFailed when a signal asks to stop: everything that was started ends first."""
     stop = stop_on_signals()
     running = asyncio.create_task(run(options, directory, print_line), name="run")

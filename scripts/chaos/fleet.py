@@ -76,9 +76,16 @@ class Fleet:
     """`async with Fleet(...)`: all are ready when the block begins, and gone when it has ended."""
 
     def __init__(
-        self, directory: Path, store: StoreUnderTest, settings: Mapping[str, str], *, drain_s: float
+        self,
+        directory: Path,
+        store: StoreUnderTest,
+        settings: Mapping[str, str],
+        *,
+        drain_s: float,
+        counts: Mapping[Role, int] = COUNTS,
     ) -> None:
         self.store = store
+        self._counts = counts
         self.members: dict[str, Member] = {}
         self.admin_key = new_admin_key()
         self._logs = LogFiles(directory / "logs")
@@ -105,7 +112,7 @@ class Fleet:
     async def __aenter__(self) -> "Fleet":
         try:
             await self.store.start()
-            for role, count in COUNTS.items():
+            for role, count in self._counts.items():
                 for number in range(1, count + 1):
                     self.add(f"{role}-{number}", role)
             await self.await_ready()

@@ -10,6 +10,7 @@ from scripts.chaos.plan import Act, Role
 
 NEAR_MS = 1_000  # from an answer to its record, on a busy machine
 BACK_MS = 3_000  # until all go on, after the store has come back
+HELD_UP_MS = 7_000  # until a shard has a new owner, and that has caught up
 LOOK_S = 0.1
 # These end in order, and so explain nothing that came twice.
 _IN_ORDER = frozenset({Act.TERM, Act.ADD, Act.REMOVE})
@@ -66,6 +67,15 @@ class History:
             and (incident.role in roles or incident.role in (Role.STORE, Role.MACHINE))
             and incident.touches(first_ms, first_ms)
             and incident.from_ms <= again_ms
+            for incident in self.incidents
+        )
+
+    def held_up(self, roles: Collection[Role], from_ms: int, to_ms: int) -> bool:
+        """Whether anything done to these, in order or not, can have made them late in that time."""
+        return any(
+            (incident.role in roles or incident.role in (Role.STORE, Role.MACHINE))
+            and incident.from_ms - NEAR_MS <= to_ms
+            and (incident.to_ms is None or from_ms <= incident.to_ms + HELD_UP_MS)
             for incident in self.incidents
         )
 

@@ -59,6 +59,7 @@ class Server:
             reader, writer = self._idle.pop()
             if not (reader.at_eof() or writer.is_closing()):
                 return reader, writer
+            writer.transport.abort()
         try:
             async with asyncio.timeout(self._connect_s):
                 return await asyncio.open_connection(*self._address)

@@ -112,4 +112,4 @@ def _is_withdrawn(evidence: Evidence, post: Written, account: Account) -> bool:
     """Whether it may have been deleted before it was fanned out: if that was held up."""
     if not account.is_deleted or post.delete_asked_ms is None:
         return False
-    return evidence.history.crashed((Role.FANOUT,), post.asked_ms, post.delete_asked_ms)
+    return evidence.history.held_up((Role.FANOUT,), post.asked_ms, post.delete_asked_ms)

@@ -63,12 +63,13 @@ class Blow:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a plan is made for. `store` is what may be done to the store, `away_s` how long it is
-    away once, 0: never."""
+    away once, 0: never. Between two blows passes a time in `gap_s`."""
 
     seconds: float
     lease_s: float
     away_s: float
     store: Sequence[Act] = _ALL
+    gap_s: tuple[float, float] = GAP_S
 
 
 def make_plan(random: random.Random, terms: Terms) -> list[Blow]:
@@ -82,7 +83,7 @@ def make_plan(random: random.Random, terms: Terms) -> list[Blow]:
         blow = _blow(random, terms, at_s, role, act, busy=blows)
         if blow is not None:
             blows.append(blow)
-        at_s += random.uniform(*GAP_S)
+        at_s += random.uniform(*terms.gap_s)
     return sorted(blows, key=lambda blow: blow.at_s)
 
 

@@ -22,7 +22,7 @@ from scripts.chaos.ledger import for_each, read_inbox, settled_account
 from scripts.chaos.listeners import Listener, Listeners
 from scripts.chaos.load import Load
 from scripts.chaos.oracle import judge
-from scripts.chaos.plan import Blow, Terms, make_plan
+from scripts.chaos.plan import GAP_S, Blow, Terms, make_plan
 
 LEASE_S = 2.0
 DRAIN_S = 5.0
@@ -60,6 +60,7 @@ class Options:
     people: int = PEOPLE
     calls_per_s: float = 25.0
     away_s: float | None = None
+    gap_s: tuple[float, float] = GAP_S
     ack: AckMode = "memory"
 
 
@@ -90,7 +91,7 @@ async def run(options: Options, directory: Path, tell: Tell) -> Result:
     chance = random.Random(options.seed)
     cast = make_cast(chance, options.people)
     away_s = min(AWAY_S, options.seconds * AWAY_SHARE) if options.away_s is None else options.away_s
-    plan = make_plan(chance, Terms(options.seconds, LEASE_S, away_s))
+    plan = make_plan(chance, Terms(options.seconds, LEASE_S, away_s, gap_s=options.gap_s))
     store = BundledServer(directory / "store")
     settings = {**SETTINGS, "ack": options.ack}
     async with (
