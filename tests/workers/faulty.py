@@ -9,6 +9,10 @@ from app.errors import ConnectionLost, StoreError, StoreUnavailable
 from app.store.client import Call, Store
 
 
+class Died(BaseException):
+    """What no code of ours handles: from here on the store hears nothing, as after kill -9."""
+
+
 @dataclass(slots=True)
 class Fault:
     """The `nth` call that a word matches fails, and `times - 1` after it. `hits` counts those."""
@@ -17,7 +21,7 @@ class Fault:
     nth: int
     times: int
     ran: bool
-    error: StoreError
+    error: BaseException
     seen: int = 0
     hits: int = 0
 
@@ -31,6 +35,7 @@ class FaultyStore:
         self._held: dict[str, asyncio.Event] = {}
         self.calls: list[str] = []
         self.is_away = False
+        self.is_dead = False
 
     def fail(
         self, word: str, *, nth: int = 1, times: int = 1, ran: bool = False, error: Any = None
@@ -45,8 +50,10 @@ class FaultyStore:
         """Calls that the word matches wait for the event that is returned."""
         return self._held.setdefault(word, asyncio.Event())
 
-    async def _enter(self, words: Iterable[str]) -> StoreError | None:
+    async def _enter(self, words: Iterable[str]) -> BaseException | None:
         """Raises what has to come before the call; returns what has to come after it."""
+        if self.is_dead:
+            raise Died
         if self.is_away:
             raise StoreUnavailable("the store is away, as the test wants it")
         after = None
@@ -60,6 +67,7 @@ class FaultyStore:
                 fault.seen += 1
                 if fault.nth <= fault.seen < fault.nth + fault.times:
                     fault.hits += 1
+                    self.is_dead |= isinstance(fault.error, Died)
                     if not fault.ran:
                         raise fault.error
                     after = fault.error
@@ -106,7 +114,7 @@ class FaultyStore:
         return await self._store.broadcast(*command)
 
 
-def _give(answer: Any, error: StoreError | None) -> Any:
+def _give(answer: Any, error: BaseException | None) -> Any:
     if error is not None:
         raise error
     return answer

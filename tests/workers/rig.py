@@ -10,7 +10,7 @@ from typing import Any
 
 from app.clock import now_ms
 from app.domain.delivery import FINAL, State
-from app.domain.post import Audience, Post
+from app.domain.post import Audience, Event, EventKind, Post
 from app.domain.shard import shard_of
 from app.sealing import Sealer
 from app.settings import Settings
@@ -23,6 +23,7 @@ from app.store.ledger import Ledger
 from app.store.posts import Posts
 from app.store.replies import pairs
 from tests.store.places import Found, check_places
+from tests.store.service import fan_out, finish
 from tests.wait import wait_until
 from workers.supervisor import ROLES, Worker
 
@@ -121,6 +122,16 @@ class Rig:
             secret=options.get("secret", SECRET),
             now_ms=now_ms(),
         )
+
+    async def fanned_out(self, friends: Sequence[str]) -> Post:
+        """A new post that has been fanned out, without a worker."""
+        post = await self.post("ann")
+        event = Event(post.id, 1, EventKind.CREATED)
+        await fan_out(self.store, event, friends, shards=SHARDS, inbox_max=1_000, inbox_keep=800)
+        key = keys.posts(shard_of("ann", SHARDS))
+        await self.store.execute("XTRIM", key, "MAXLEN", 0)
+        await finish(self.store, event, 1)
+        return post
 
     async def post(self, author: str, data: bytes = b'{"text":"hello"}', **cut: Any) -> Post:
         accepted = await self.posts.accept(

@@ -14,7 +14,7 @@ from app.store import canary, keys
 from app.store.graph import EdgeKind
 from app.wire import decode_event, stream_fields
 from tests.wait import wait_until
-from tests.workers.faulty import FaultyStore
+from tests.workers.faulty import Died, FaultyStore
 from tests.workers.rig import SHARDS, Rig, users_of
 from workers.fanout import FanoutShard
 from workers.slices import FanoutLimits, FanoutStats
@@ -294,10 +294,6 @@ async def test_the_next_owner_goes_on_wherever_the_last_one_died(
     async with fanning_out(rig, slice_max=2):
         await fanned_out(rig, *(post.id for post in posts))
     assert await rig.inboxes(names) == {name: ["c1"] * 3 for name in names}
-
-
-class Died(BaseException):
-    """What no code of ours handles: as if the process had been killed there."""
 
 
 async def test_a_store_that_was_away_is_worked_with_again_by_itself(single_rig: Rig):
