@@ -51,6 +51,9 @@ REQUEST_TIME = Metric(
 )
 REQUESTS_OPEN = Metric("moments_api_requests_open", Kind.GAUGE, "Requests being answered.")
 PROBLEMS = Metric("moments_api_problems_total", Kind.COUNTER, "Error answers, by kind of problem.")
+API_CONNECTIONS_OPEN = Metric(
+    "moments_api_connections_open", Kind.GAUGE, "Connections of clients to the api."
+)
 FEED_WAITS = Metric("moments_api_feed_waits_open", Kind.GAUGE, "Long polls that are waiting.")
 POSTS_ACCEPTED = Metric("moments_posts_accepted_total", Kind.COUNTER, "Posts answered with 202.")
 POSTS_REFUSED = Metric(

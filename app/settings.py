@@ -70,6 +70,10 @@ class Settings(BaseSettings):
 
     # Limits of the API
     body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)
+    connections_max: int = _of(4_096, "Connections of one api process at once.", ge=1)
+    head_timeout_s: float = _of(
+        10.0, "From a connection, or a further request's first byte, to the end of its head.", gt=0
+    )
     body_timeout_s: float = _of(
         30.0, "A whole request body; for an import the time between two pieces of it.", gt=0
     )

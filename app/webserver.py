@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from app.errors import CommandFailed
+
+Protocol = Callable[..., asyncio.Protocol]
 
 
 class _Server(uvicorn.Server):
@@ -28,16 +31,18 @@ async def serve(
     lifespan: bool = False,
     keep_alive_s: int = 5,
     connections_max: int | None = None,
+    protocol: Protocol | None = None,
 ) -> None:
     """Serves until `stop`; then requests under way have `grace_s` to end.
 
     Cancelled, it ends at once, and leaves nothing open: a loop with an open server does not close.
-    The listener stays the caller's to close. Raises CommandFailed when `app` does not start.
+    The listener stays the caller's to close. `protocol` makes connections, instead of uvicorn's
+    own. Raises CommandFailed when `app` does not start.
     """
     config = uvicorn.Config(
         app,
         loop="none",
-        http="httptools",
+        http=cast(type[asyncio.Protocol], protocol) if protocol else "httptools",
         ws="none",
         lifespan="on" if lifespan else "off",
         access_log=False,

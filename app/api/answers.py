@@ -33,12 +33,13 @@ class Answer:
         start: Message = {
             "type": "http.response.start",
             "status": self.status,
-            "headers": self._all_headers(),
+            "headers": self.head(),
         }
         await send(start)
         await send({"type": "http.response.body", "body": b"" if head_only else self.body})
 
-    def _all_headers(self) -> list[Header]:
+    def head(self) -> list[Header]:
+        """All headers of the answer."""
         if self.status == 204:
             return [*_ALWAYS, *self.headers]
         length = b"%d" % len(self.body)

@@ -4,8 +4,11 @@ import asyncio
 import math
 import secrets
 import socket
+from functools import partial
 
+from app import metrics
 from app.api.app import create_app
+from app.api.http import BoundedHttp, Connections, HttpLimits
 from app.api.services import Limits, Services
 from app.api.waiters import Waiters
 from app.clock import now_ms
@@ -102,6 +105,8 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
 async def _serve(
     services: Services, settings: Settings, listener: socket.socket, stop: asyncio.Event
 ) -> None:
+    connections = Connections(HttpLimits.of(settings), services.stats.refusals)
+    services.metrics.register(*metrics.API_CONNECTIONS_OPEN, lambda: connections.open)
     async with asyncio.TaskGroup() as tasks:
         # Long polls would hold the server up for as long as they wait.
         releasing = tasks.create_task(_release(services, stop), name="release")
@@ -113,6 +118,7 @@ async def _serve(
             grace_s=math.ceil(settings.drain_timeout_s),
             lifespan=True,
             keep_alive_s=_KEEP_ALIVE_S,
+            protocol=partial(BoundedHttp, shared=connections),
         )
         releasing.cancel()
 

@@ -1,0 +1,180 @@
+"""Clients that keep to HTTP only in part, or not at all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+
+from app.api.http import HttpLimits
+from tests.api.conftest import Api
+from tests.api.served import WAIT_S, Raw, Served, served
+from tests.wait import wait_until
+
+LIMITS = HttpLimits(
+    connections_max=4, head_bytes_max=8_192, head_timeout_s=0.2, stall_timeout_s=0.2, linger_s=0.2
+)
+
+
+@pytest.fixture
+async def strict(single_api: Api) -> AsyncIterator[Served]:
+    async with served(single_api, LIMITS) as made:
+        yield made
+
+
+async def pour(raw: Raw, piece: bytes) -> None:
+    """Writes a piece again and again, until the server has had enough."""
+    with suppress(OSError):
+        async with asyncio.timeout(WAIT_S):
+            while not raw.reader.at_eof():
+                raw.writer.write(piece)
+                await raw.writer.drain()
+                await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"x-a: " + b"b" * 1_000 + b"\r\n", b"c" * 1_000],
+    ids=["many headers", "one header without end"],
+)
+async def test_a_head_without_end_is_431(strict: Served, piece: bytes):
+    async with strict.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: ") as raw:
+        raw.writer.write(piece * 20)
+        assert await raw.problem() == (431, "head-too-large")
+
+
+async def test_a_path_without_end_is_431(strict: Served):
+    async with strict.raw(b"GET /" + b"a" * 20_000) as raw:
+        assert await raw.problem() == (431, "head-too-large")
+
+
+async def test_a_large_head_within_the_bound_is_read(strict: Served):
+    async with strict.raw(strict.head("GET /healthz", x_a="b" * 7_000)) as raw:
+        assert (await raw.answer())[0] == 200
+
+
+async def test_trailers_are_passed_over_and_end_the_connection_when_they_do_not_end(
+    strict: Served,
+):
+    head = strict.head("POST /v1/posts", transfer_encoding="chunked")
+    body = b'{"author":"ann","data":{}}'
+    chunks = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
+    async with strict.raw(head + chunks + b"x-a: b\r\nauthorization: other\r\n\r\n") as raw:
+        assert (await raw.answer())[0] == 202
+    for start, piece in ((b"x-a: ", b"b" * 1_000), (b"", b"x-a: b\r\n" * 100)):
+        async with strict.raw(head + chunks + start) as raw:
+            await pour(raw, piece)
+            assert await raw.ended()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET", b"GET /healthz HTTP/1.1\r\nhost: x\r\n", b"\r\n"])
+async def test_a_head_that_does_not_come_ends_the_connection(strict: Served, begun: bytes):
+    async with strict.raw(begun) as raw:
+        if begun:
+            assert await raw.problem() == (408, "head-timeout")
+        else:
+            assert await raw.ended()
+    await wait_until(lambda: strict.connections.open == 0)
+
+
+async def test_a_head_that_drips_has_no_more_time_than_another(strict: Served):
+    async with strict.raw() as raw:
+        answer = asyncio.ensure_future(raw.problem())
+        for byte in b"GET /healthz HTTP/1.1\r\nhost: " + b"x" * 1_000:
+            if answer.done():
+                break
+            raw.writer.write(bytes([byte]))
+            await asyncio.sleep(0.01)
+        assert await answer == (408, "head-timeout")
+
+
+async def test_the_second_head_of_a_connection_has_the_same_bounds(strict: Served):
+    async with strict.raw(strict.head("GET /healthz")) as raw:
+        assert (await raw.answer())[0] == 200
+        raw.writer.write(b"GET /healthz")
+        assert await raw.problem() == (408, "head-timeout")
+
+
+async def test_a_connection_that_was_of_use_may_stay_idle(strict: Served):
+    async with strict.raw(strict.head("GET /healthz")) as raw:
+        assert (await raw.answer())[0] == 200
+        await asyncio.sleep(2 * LIMITS.head_timeout_s)
+        raw.writer.write(strict.head("GET /healthz"))
+        assert (await raw.answer())[0] == 200
+
+
+async def test_more_connections_than_there_may_be_are_503(strict: Served):
+    async with AsyncExitStack() as stack:
+        kept = [await stack.enter_async_context(strict.raw()) for _ in range(4)]
+        for raw in kept:
+            raw.writer.write(strict.head("GET /healthz"))
+            assert (await raw.answer())[0] == 200
+        async with strict.raw() as raw:
+            status, headers, _ = await raw.answer()
+            assert (status, headers["retry-after"]) == (503, "1")
+            assert await raw.ended()
+        kept[0].writer.write(strict.head("GET /healthz"))
+        assert (await kept[0].answer())[0] == 200
+    await wait_until(lambda: strict.connections.open == 0)
+    async with strict.raw(strict.head("GET /healthz")) as raw:
+        assert (await raw.answer())[0] == 200
+    assert strict.api.services.stats.refusals.by_kind["too-many-connections"] == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\na b: c\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nhost: x\r\nx: a\x00b\r\n\r\n",
+        b"POST /v1/posts HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        b"POST /v1/posts HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/posts HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n"
+        b"content-length: 3\r\n\r\n0\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_a_400_problem(strict: Served, request_: bytes):
+    async with strict.raw(request_) as raw:
+        assert await raw.problem() == (400, "malformed-request")
+
+
+async def test_what_follows_an_early_answer_is_not_taken_for_ever(strict: Served):
+    head = strict.head("POST /v1/posts", transfer_encoding="chunked")
+    async with strict.raw(head + b"40001\r\n" + b"x" * 0x40001 + b"\r\n") as raw:
+        assert (await raw.answer())[0] == 413
+        await pour(raw, b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+        assert await raw.ended()
+    await wait_until(lambda: strict.connections.open == 0)
+
+
+async def test_a_connection_goes_on_after_an_early_answer_whose_request_ends_in_time(
+    strict: Served,
+):
+    size = 300_000
+    head = strict.head("POST /v1/posts", content_length=str(size))
+    async with strict.raw(head) as raw:
+        assert (await raw.answer())[0] == 413
+        raw.writer.write(b"x" * size + strict.head("GET /healthz"))
+        assert (await raw.answer())[0] == 200
+        await asyncio.sleep(2 * LIMITS.linger_s)
+        raw.writer.write(strict.head("GET /healthz"))
+        assert (await raw.answer())[0] == 200
+
+
+async def test_a_client_that_reads_nothing_is_cut_off(strict: Served):
+    request = strict.head("GET /openapi.json")
+    async with strict.raw() as raw:
+        raw.reader._limit = 1_024  # so that the reader stops reading from the socket
+        await pour(raw, request)
+    await wait_until(lambda: strict.connections.open == 0)
+
+
+async def test_requests_in_one_write_are_answered_in_order(strict: Served):
+    paths = ["/healthz", "/v1/keys", "/nothing"] * 3
+    requests = b"".join(strict.head(f"GET {path}") for path in paths)
+    async with strict.raw(requests) as raw:
+        statuses = [(await raw.answer())[0] for _ in paths]
+    assert statuses == [200, 200, 404] * 3
