@@ -1,0 +1,88 @@
+"""What a run has shown: its phases, and what a scenario found."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scripts.load.watch import Look
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of load. `expected` are the deliveries that its accepted posts owe, by group."""
+
+    number: int
+    name: str
+    is_measured: bool
+    began_us: int
+    seconds: float
+    deliveries_per_s: float  # as asked for
+    posts: int
+    accepted: int
+    refused: Mapping[str, int]
+    expected: Counter[str]
+    before: Look
+    after: Look
+
+    @property
+    def delivered(self) -> int:
+        return self.after.deliveries - self.before.deliveries
+
+    def cpu_us(self) -> dict[str, float]:
+        """CPU microseconds of each process of the service for each delivery."""
+        return cpu_us_per_delivery(self.before, self.after)
+
+
+def cpu_us_per_delivery(before: Look, after: Look) -> dict[str, float]:
+    """By process that lived all the time; empty when nothing was delivered."""
+    delivered = after.deliveries - before.deliveries
+    if not delivered:
+        return {}
+    return {
+        name: (used.cpu_s - before.usage[name].cpu_s) / delivered * 1e6
+        for name, used in after.usage.items()
+        if name in before.usage
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A figure that a scenario was run for. With a `baseline` the bar is for their ratio."""
+
+    what: str
+    value: float
+    unit: str
+    baseline: float | None = None
+    bar: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.value / self.baseline if self.baseline else None
+
+    @property
+    def is_met(self) -> bool | None:
+        """None when there is no bar, or nothing to hold against it."""
+        judged = self.value if self.baseline is None else self.ratio
+        return None if self.bar is None or judged is None else judged <= self.bar
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "what": self.what,
+            "value": self.value,
+            "unit": self.unit,
+            "baseline": self.baseline,
+            "ratio": self.ratio,
+            "bar": self.bar,
+            "met": self.is_met,
+        }
+
+
+def busiest(before: Look, after: Look) -> Sequence[tuple[str, float]]:
+    """The share of a core each load process used: above 0.9 it, not the service, is the limit."""
+    seconds = (after.at_us - before.at_us) / 1e6
+    shares = [
+        (name, (used.cpu_s - before.ours[name].cpu_s) / seconds)
+        for name, used in after.ours.items()
+        if name in before.ours and seconds > 0
+    ]
+    return sorted(shares, key=lambda one: -one[1])

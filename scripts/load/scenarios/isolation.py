@@ -1,0 +1,96 @@
+"""What the healthy endpoints feel of bad ones: with them good and bad by turns, in the same run."""
+
+from collections.abc import Sequence
+
+from scripts.load.groups import WITH_HANGING, WITH_RELAY, Group
+from scripts.load.results import Finding, Phase
+from scripts.load.scenarios.scenario import Scenario
+from scripts.load.scenarios.steady import complete
+from scripts.load.stage import Stage
+
+BAR = 1.5
+# Until as many requests hang as ever will: the deadline of a request, and how long an endpoint
+# that has recovered is still paused or retried.
+FILL_S = 15.0
+RECOVER_S = 20.0
+RELAY_DELAY_S = 5.0
+
+
+async def play_hanging(stage: Stage) -> Sequence[Finding]:
+    return await _compare(stage, Group.HANGING, None)
+
+
+async def play_relay(stage: Stage) -> Sequence[Finding]:
+    return await _compare(stage, Group.RELAY, RELAY_DELAY_S)
+
+
+async def _compare(stage: Stage, bad: Group, delay_s: float | None) -> Sequence[Finding]:
+    """`--seconds` are halved: good phases and bad ones, in `--cycles` pairs."""
+    options = stage.options
+    seconds = options.seconds / (2 * options.cycles)
+    good_phases: list[Phase] = []
+    bad_phases: list[Phase] = []
+    await stage.warm_up()
+    for cycle in range(options.cycles):
+        good_phases.append(await stage.load(f"none {bad}", seconds))
+        await stage.manner(bad, [delay_s])
+        await stage.load("filling", FILL_S, is_measured=False)
+        bad_phases.append(await stage.load(f"with {bad}", seconds))
+        await stage.manner(bad)
+        if cycle + 1 < options.cycles:
+            await stage.load("recovering", RECOVER_S, is_measured=False)
+    others = (Group.SOCKET, Group.HEALTHY)
+    await stage.settle(others)
+    return [
+        _finding(stage, "p99 to healthy endpoints", Group.HEALTHY, good_phases, bad_phases, BAR),
+        _finding(stage, "p99 to sockets", Group.SOCKET, good_phases, bad_phases, None),
+        *(
+            _finding(stage, f"pair {number}: p99 to healthy endpoints", Group.HEALTHY, *pair, None)
+            for number, pair in enumerate(
+                zip(([one] for one in good_phases), ([one] for one in bad_phases), strict=True), 1
+            )
+        ),
+        Finding(
+            f"most requests under way to slow endpoints, with {bad}",
+            max(look.metrics.get("attempts_slow", 0) for look in stage.watch.looks),
+            "requests",
+        ),
+        *complete(stage, others),
+    ]
+
+
+def _finding(
+    stage: Stage,
+    what: str,
+    group: Group,
+    good: Sequence[Phase],
+    bad: Sequence[Phase],
+    bar: float | None,
+) -> Finding:
+    return Finding(
+        what,
+        stage.latency(bad, [group]).p99_ms,
+        "ms",
+        baseline=stage.latency(good, [group]).p99_ms,
+        bar=bar,
+    )
+
+
+HANGING = Scenario(
+    "hanging",
+    "a tenth of the endpoints hangs until the deadline, compared with none",
+    play_hanging,
+    presence=WITH_HANGING,
+    seconds=120.0,
+    rate=1_000.0,
+    cycles=2,
+)
+RELAY = Scenario(
+    "relay",
+    "one host with a fifth of the endpoints takes 5 s, compared with none",
+    play_relay,
+    presence=WITH_RELAY,
+    seconds=120.0,
+    rate=1_000.0,
+    cycles=2,
+)
