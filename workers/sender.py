@@ -163,17 +163,14 @@ class SenderShard:
         self, streams: dict[bool, Watched], changes: Watched, writing: "asyncio.Task[None]"
     ) -> None:
         failures = 0
-        has_begun = False
+        self._targets.forget_shard(self._shard)
+        self._upkeep.begin()
         while not self.has_ended:
             if writing.done():
                 writing.result()  # it ends only when told to: raise what has ended it
             self._wake.clear()
             self.pulse.begin()
             try:
-                if not has_begun:
-                    await self._upkeep.skip_changes(changes)
-                    self._targets.forget_shard(self._shard)
-                    has_begun = True
                 busy = await self._step(streams, changes)
                 failures = 0
             except StoreError as error:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from workers.sender import SenderShard
 
 READ_MAX = 500
+PINGED_MS = 20_000  # whoever asked for a ping before that has given up waiting for it
 DUE_MAX = 50
 DRAIN_MAX = 250  # parked deliveries set free at once, spread over their gaps
 # To look again: the probe that was set free may have been cancelled, health may be on its way.
@@ -64,13 +65,10 @@ class Upkeep:
 
     # What calls have changed
 
-    async def skip_changes(self, changes: Watched) -> None:
-        """Changes from before this tenure are in the endpoints themselves."""
-        key = keys.changes(self._shard)
-        found = await self._store.execute("XREVRANGE", key, "+", "-", "COUNT", 1)
-        if found:
-            self._changes_seen = found[0][0]
-            changes.seen(self._changes_seen)
+    def begin(self) -> None:
+        """Changes from before this tenure are in the endpoints themselves, but pings may have been
+        asked for while nobody owned the shard."""
+        self._changes_seen = b"%d-0" % max(now_ms() - PINGED_MS, 0)
 
     async def take_changes(self, owner: "SenderShard", changes: Watched) -> None:
         """Reads the change stream on from where it was."""
@@ -79,28 +77,38 @@ class Upkeep:
                 *("XRANGE", keys.changes(self._shard), b"(" + self._changes_seen, "+"),
                 *("COUNT", READ_MAX),
             )
-            await self._take(owner, [stream_fields(raw) for _, raw in entries])
+            await self._take(owner, [(id_, stream_fields(raw)) for id_, raw in entries])
             if entries:
                 self._changes_seen = entries[-1][0]
                 changes.seen(self._changes_seen)
             if len(entries) < READ_MAX:
                 return
 
-    async def _take(self, owner: "SenderShard", changes: list[dict[bytes, bytes]]) -> None:
-        changed = {fields[b"e"].decode() for fields in changes if b"e" in fields}
-        if changed:
-            loaded = await self._targets.reload(changed)
-            for id_ in changed - loaded.targets.keys() - loaded.unusable:
+    async def _take(
+        self, owner: "SenderShard", changes: list[tuple[bytes, dict[bytes, bytes]]]
+    ) -> None:
+        told = {fields[b"e"].decode() for _, fields in changes if b"e" in fields}
+        known = {id_ for id_ in told if self._targets.get(id_) is not None}
+        if known:
+            loaded = await self._targets.reload(known)
+            for id_ in known - loaded.targets.keys() - loaded.unusable:
                 self._drop(id_)
+        if told:
             # Enabling and deleting have put it among those to be looked after at once.
             self.expect(now_ms())
-        for fields in changes:
+        for entry, fields in changes:
             if b"p" in fields:
-                target = self._targets.get(fields[b"e"].decode())
-                if target is not None:
-                    self._pings.send(fields[b"p"].decode(), target)
+                await self._ping(entry, fields[b"p"].decode(), fields[b"e"].decode())
             if b"w" in fields:
                 owner.expect(now_ms())
+
+    async def _ping(self, entry: bytes, request: str, endpoint: str) -> None:
+        """Sends a ping, unless the owner before has."""
+        if await self._store.execute("XDEL", keys.changes(self._shard), entry) == 0:
+            return
+        target = (await self._targets.load([endpoint])).targets.get(endpoint)
+        if target is not None:
+            self._pings.send(request, target)
 
     def _drop(self, endpoint: str) -> None:
         """The endpoint is gone: so is what waits for it here."""

@@ -79,7 +79,7 @@ class FaultyStore:
         return _give(answer, after)
 
     async def call_many(
-        self, calls: Iterable[Call], *, return_exceptions: bool = False
+        self, calls: Iterable[Call], *, return_exceptions: bool = False, **options: Any
     ) -> list[Any]:
         listed = list(calls)
         try:
@@ -88,7 +88,9 @@ class FaultyStore:
             if not return_exceptions:
                 raise
             return [error] * len(listed)
-        answers = await self._store.call_many(listed, return_exceptions=return_exceptions)
+        answers = await self._store.call_many(
+            listed, return_exceptions=return_exceptions, **options
+        )
         if after is not None and return_exceptions:
             return [after] * len(listed)
         return _give(answers, after)
@@ -106,6 +108,10 @@ class FaultyStore:
     async def read_streams(self, streams: Mapping[bytes, bytes], **options: Any) -> Any:
         after = await self._enter(["XREAD"])
         return _give(await self._store.read_streams(streams, **options), after)
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever asks the store for nothing."""
+        return getattr(self._store, name)
 
     def groups(self, shards: Iterable[int]) -> list[list[int]]:
         return self._store.groups(shards)

@@ -64,7 +64,7 @@ CHANGES = [
     )
     for ran in (False, True)
 ]
-READS = [(word, 1, False) for word in ("XREVRANGE", "HGETALL", "HMGET", "ZRANGE", "GET", "ZSCORE")]
+READS = [(word, 1, False) for word in ("XRANGE", "HGETALL", "HMGET", "ZRANGE", "GET", "ZSCORE")]
 
 
 @pytest.mark.parametrize(("word", "nth", "ran"), [*CHANGES, *READS])

@@ -302,9 +302,11 @@ class OneSilent(FaultyStore):
 
     silent: bytes | None = None
 
-    async def call_many(self, calls: Any, *, return_exceptions: bool = False) -> list[Any]:
+    async def call_many(
+        self, calls: Any, *, return_exceptions: bool = False, **options: Any
+    ) -> list[Any]:
         listed = list(calls)
-        answers = await super().call_many(listed, return_exceptions=return_exceptions)
+        answers = await super().call_many(listed, return_exceptions=return_exceptions, **options)
         if not return_exceptions:
             return answers
         error = StoreUnavailable("as the test wants it")
