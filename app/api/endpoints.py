@@ -17,7 +17,7 @@ from app.api.services import Limits, Services
 from app.clock import now_ms
 from app.domain.address import parse_url
 from app.domain.signature import SECRET_PREFIX, decode_secret, new_secret
-from app.errors import BadSecret, Blocked, Unresolved, UrlRejected
+from app.errors import BadSecret, Blocked, NoSender, Unresolved, UrlRejected
 from app.store.endpoints import Endpoint
 from app.wire import rfc3339
 
@@ -96,6 +96,8 @@ async def ping(ask: Ask[Nothing, Nothing]) -> Answer:
     """Has a webhook sent now by whoever owns the endpoint, and answers with what came of it."""
     services, id_ = ask.services, ask.path["endpoint"]
     await _check_exists(services, id_)
+    if not await services.endpoints.has_sender(id_):
+        raise NoSender("no worker sends to this endpoint now: is one running?")
     attempt = await services.endpoints.ping(id_, services.limits.ping_timeout_s)
     return model_answer(200, show_attempt(attempt))
 

@@ -1,7 +1,7 @@
 """The feed: what a user was sent, read page by page or waited for, and their cursor."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,8 @@ from app.api.waiters import Wait
 from app.domain.post import Event, Post
 from app.store.inbox import InboxPage
 from app.wire import event_type, post_json
+
+PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 async def read(ask: Ask[FeedQuery, Nothing]) -> Answer:
@@ -90,9 +92,9 @@ async def _watch(receive: Receive, wait: Wait) -> AsyncGenerator[asyncio.Event]:
 
 def _feed(epoch: str, page: InboxPage, posts: Mapping[str, Post | None]) -> bytes:
     first = page.first_offset
-    items = [
+    items = _cut(
         _item(first + index, event, posts[event.post]) for index, event in enumerate(page.events)
-    ]
+    )
     head: dict[str, Any] = {"epoch": epoch}
     if page.after < page.trimmed:
         head["gap"] = {"from": page.after + 1, "to": page.trimmed}
@@ -103,6 +105,18 @@ def _feed(epoch: str, page: InboxPage, posts: Mapping[str, Post | None]) -> byte
     }
     body = json_bytes(head)[:-1] + b',"items":[' + b",".join(items) + b"],"
     return body + json_bytes(tail)[1:]
+
+
+def _cut(items: Iterable[bytes]) -> list[bytes]:
+    """As many as come to `PAGE_BYTES_MAX`, but at least one: the next page begins after them."""
+    page: list[bytes] = []
+    size = 0
+    for item in items:
+        size += len(item)
+        if page and size > PAGE_BYTES_MAX:
+            break
+        page.append(item)
+    return page
 
 
 def _item(offset: int, event: Event, post: Post | None) -> bytes:

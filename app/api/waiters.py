@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from app.api.problems import TOO_MANY_WAITS, UNAVAILABLE, unavailable
@@ -148,13 +148,16 @@ class Waiters:
 
     async def _on_pushes(self, pushes: Sequence[Push]) -> None:
         for push in pushes:
-            if push.event is None:
+            if push.event is None and not push.recipients:
                 self._wake_shard(push.shard)
-                continue
-            for user, _ in push.recipients:
-                seat = self._seats.get(user)
-                if seat is not None:
-                    seat.wake()
+            elif push.event is not None:  # else it is pushed once more: nothing new to wait for
+                self._wake(push.recipients)
+
+    def _wake(self, recipients: Iterable[tuple[str, int]]) -> None:
+        for user, _ in recipients:
+            seat = self._seats.get(user)
+            if seat is not None:
+                seat.wake()
 
     def _wake_shard(self, shard: int) -> None:
         """Something was lost, perhaps the routes too: all join again and read for themselves."""

@@ -251,6 +251,10 @@ class Endpoints:
         entries = [decode_attempt(raw) for raw in found[:limit]]
         return entries, after + limit if len(found) > limit else None
 
+    async def has_sender(self, id_: str) -> bool:
+        """Whether a sender owns the endpoint's shard now."""
+        return await self._store.execute("EXISTS", keys.lease(shard_of_id(id_), keys.SENDER)) == 1
+
     async def ping(self, id_: str, timeout_s: float) -> AttemptEntry:
         """Asks the sender that owns the endpoint to send a ping now. Raises `NoSender`."""
         shard = shard_of_id(id_)

@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from app.api.services import Limits
 from app.clock import now_ms
 from app.domain.attempt import Failure, Outcome
 from app.domain.ids import shard_of_id
@@ -9,7 +10,7 @@ from app.domain.post import Event, EventKind
 from app.domain.signature import decode_secret
 from app.store import keys
 from app.wire import encode_attempt
-from tests.api.conftest import Api, fan_out, whsec
+from tests.api.conftest import Api, fan_out, make_services, serve, snapshot, whsec
 from tests.wait import wait_until
 
 URL = "https://public.example/hook?a=1"
@@ -205,6 +206,7 @@ async def test_attempts_are_listed_the_newest_first(api: Api):
 async def test_a_ping_is_answered_with_what_the_sender_says(api: Api):
     made = await make(api)
     store, shard = api.services.store, shard_of_id(made["id"])
+    await store.execute("SET", keys.lease(shard, keys.SENDER), "worker.token")
 
     async def send_as_asked() -> None:
         async def asked():
@@ -222,6 +224,27 @@ async def test_a_ping_is_answered_with_what_the_sender_says(api: Api):
         answer = await api.admin.post(f"/v1/endpoints/{made['id']}:ping")
     assert answer.status_code == 200
     assert (answer.json()["status"], answer.json()["error"]) == (204, None)
+
+
+async def test_a_ping_without_a_sender_is_a_503_at_once(api: Api):
+    made = await make(api)
+    before = await snapshot(api.services.store)
+    async with asyncio.timeout(5):  # the time for a ping is four times as long
+        answer = await api.admin.post(f"/v1/endpoints/{made['id']}:ping")
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:moments:problem:no-sender"
+    assert int(answer.headers["retry-after"]) >= 1
+    assert await snapshot(api.services.store) == before
+
+
+async def test_a_ping_that_its_sender_does_not_answer_is_a_503_in_the_stated_time(single_store):
+    services = make_services(single_store, limits=Limits(ping_timeout_s=0.05))
+    async with serve(services) as api:
+        made = await make(api)
+        lease = keys.lease(shard_of_id(made["id"]), keys.SENDER)
+        await single_store.execute("SET", lease, "worker.token")
+        answer = await api.admin.post(f"/v1/endpoints/{made['id']}:ping")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 async def test_dead_letters_are_listed_and_replayed(api: Api):

@@ -63,6 +63,23 @@ async def test_a_page_goes_on_where_the_one_before_said(api: Api):
     assert (found, after) == (ids, 5)
 
 
+async def test_a_page_that_gets_large_ends_early(api: Api, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("app.api.feed.PAGE_BYTES_MAX", 1_000)
+    texts = ["x" * 300, "x" * 300, "x" * 2_000, "y"]
+    for text in texts:
+        await send(api, "bob", text=text)
+    found, after = [], 0
+    while len(found) < len(texts):
+        page = await feed(api, after=after)
+        assert page["head_offset"] == len(texts)
+        found += [item["post"]["data"]["text"] for item in page["items"]]
+        after = page["next_offset"]
+        assert after == len(found)
+    assert found == texts
+    assert len((await feed(api, after=0))["items"]) == 2
+    assert len((await feed(api, after=2))["items"]) == 1
+
+
 async def test_without_after_the_feed_starts_at_the_cursor(api: Api):
     for _ in range(3):
         await send(api, "bob")

@@ -88,6 +88,18 @@ async def test_what_is_for_others_wakes_nobody():
         assert not await wait.woken(0.01)
 
 
+async def test_what_is_pushed_once_more_wakes_nobody_and_nobody_has_to_join_again():
+    node = FakeNode()
+    waiters = make(node)
+    shard = shard_of("bob", 8)
+    async with waiters.wait("bob") as wait:
+        await wait.ready()
+        await waiters._on_pushes([Push(shard, None, (("bob", 1),))])
+        assert not await wait.woken(0.01)
+        await wait.ready()
+    assert node.did("join") == 1
+
+
 async def test_lost_pushes_wake_everybody_of_the_shard_and_let_them_join_again():
     node = FakeNode()
     waiters = make(node)

@@ -36,8 +36,10 @@ async def make_world(api: Api) -> World:
     store = api.services.store
     await fan_out(store, Event(post, 1, EventKind.CREATED), ["bob"])
     await api.admin.put("/v1/users/bob/friends/cyd")
+    shard = shard_of_id(endpoint["id"])
+    await store.execute("SET", keys.lease(shard, keys.SENDER), "worker.token")
     delivery = f"{post}-1-0-{endpoint['id']}"
-    await store.execute("ZADD", keys.dead(shard_of_id(endpoint["id"])), now_ms(), delivery)
+    await store.execute("ZADD", keys.dead(shard), now_ms(), delivery)
     listed = (await api.admin.get("/v1/keys")).json()["items"]
     key = next(key["id"] for key in listed if key["name"] == "read")
     ids = {"post": post, "endpoint": endpoint["id"], "delivery": delivery, "key": key}

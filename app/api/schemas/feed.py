@@ -75,7 +75,7 @@ class Gap(Out):
 
 
 class Feed(Out):
-    """`next_offset` is the `after` of the next page."""
+    """`next_offset` is the `after` of the next page. A page ends early when it gets large."""
 
     model_config = example(
         {
