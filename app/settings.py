@@ -168,7 +168,6 @@ class Settings(BaseSettings):
     ping_s: float = _of(25.0, "Silence after which a socket is pinged.", gt=0)
     pong_timeout_s: float = _of(10.0, "How long a ping may stay unanswered.", gt=0)
     message_bytes_max: int = _of(64 * 1024, "Largest message a client may send.", ge=128)
-    messages_queued_max: int = _of(4, "Client messages waiting in one socket.", ge=1)
     unsent_bytes_max: int = _of(
         64 * 1024, "Unsent bytes at which a socket is behind and fed from its inbox.", ge=1024
     )

@@ -1,6 +1,7 @@
 """The open sockets of this process by user, and how what is pushed gets to them."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from logging import getLogger
 from typing import Final, Protocol
 
 from app.domain.post import Event, Post
@@ -12,6 +13,8 @@ from app.gateway.pacing import Pacer
 from app.gateway.session import READ, WRITE
 from app.gateway.stats import Stats
 from app.store.nodes import Push
+
+log = getLogger(__name__)
 
 FLUSHES: Final = 16  # between two looks at the clock
 
@@ -90,8 +93,9 @@ class Hub:
         told = [push for push in pushes if push.event is not None]
         try:
             frames = await frames_of({push.event for push in told if push.event}, self._posts)
-        except StoreError:
+        except StoreError as error:
             self._stats.store_failures += 1
+            log.warning("store unavailable", extra={"work": "bodies", "reason": str(error)})
             self._lag(told)
             return
         pacer = Pacer()

@@ -215,9 +215,9 @@ async def test_a_handshake_has_to_be_done_in_time(caplog: pytest.LogCaptureFixtu
 
 
 async def test_a_socket_outlives_the_time_for_its_handshake():
-    async with running(limits=Limits(hello_timeout_s=0.2)) as gate, gate.greeted("bob") as socket:
+    async with running(limits=Limits(hello_timeout_s=0.6)) as gate, gate.greeted("bob") as socket:
         now = gate.gateway._now
-        until = now() + 0.5
+        until = now() + 0.8
         await wait_until(lambda: now() > until)
         await (await socket.raw.ping())
         assert gate.stats.handshakes_timed_out == 0

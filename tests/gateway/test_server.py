@@ -348,7 +348,7 @@ async def test_a_reader_that_stands_still_is_closed_and_resumes_where_it_was(
 
 
 async def test_a_client_that_answers_pings_stays(single_store: Store):
-    limits = Limits(ping_s=0.2, pong_timeout_s=1, goodbye_spread_s=0)
+    limits = Limits(ping_s=0.2, pong_timeout_s=4, goodbye_spread_s=0)
     async with world_on(single_store, limits=limits) as world:
         async with world.gate.greeted("bob") as socket:
             assert socket.hello["ping_s"] == 0.2
@@ -377,7 +377,7 @@ def upgrade(gate: Gate) -> bytes:
 
 async def test_a_socket_ends_with_its_token_unless_that_is_renewed(single_world: World):
     gate = single_world.gate
-    short = token_of("bob", ttl_s=1 - LEEWAY_S)
+    short = token_of("bob", ttl_s=2 - LEEWAY_S)
     async with (
         gate.greeted(None, token=short) as ends,
         gate.greeted(None, token=short) as goes_on,
