@@ -10,6 +10,8 @@ WIDTH, HEIGHT = 760, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 26, 28
 _COLOURS = 8  # as many as the style sheet of the page has
 _TICKS = 5
+_LOG_LEAST = 0.001  # what is less stands at the foot
+_LINEAR_LEAST = 1e-9
 
 Point = tuple[float, float]
 Band = tuple[float, float, str]
@@ -53,10 +55,12 @@ def nice_step(least: float) -> float:
 
 def scale_for(values: Sequence[float], *, is_log: bool) -> Scale:
     if is_log:
-        above = [value for value in values if value > 0] or [1.0]
+        above = [max(value, _LOG_LEAST) for value in values if value > 0] or [1.0]
         low, high = floor(log10(min(above))), ceil(log10(max(above)))
         return Scale(10.0**low, 10.0 ** max(high, low + 1), True)
-    most = max(values, default=0.0) or 1.0
+    most = max(values, default=0.0)
+    if most < _LINEAR_LEAST:
+        most = 1.0
     step = nice_step(most / _TICKS)
     return Scale(0.0, ceil(most / step - 1e-9) * step, False)
 

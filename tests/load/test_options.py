@@ -1,0 +1,67 @@
+"""What may be asked for, and what is said when it makes no sense."""
+
+from pathlib import Path
+
+import pytest
+
+from scripts.load.options import Options, read_options
+from scripts.load.scenarios import SCENARIOS
+
+ABOUT = {name: scenario.about for name, scenario in SCENARIOS.items()}
+DEFAULTS = {name: scenario.defaults for name, scenario in SCENARIOS.items()}
+
+
+def read(*arguments: str) -> Options:
+    return read_options(arguments, ABOUT, DEFAULTS)
+
+
+def test_all_scenarios_are_there_by_name():
+    assert set(SCENARIOS) == {
+        *("steady", "burst", "celebrity", "hanging", "relay", "backlog", "sockets", "ramp", "tls")
+    }
+
+
+@pytest.mark.parametrize("name", list(SCENARIOS))
+def test_what_is_not_given_is_the_scenarios_choice(name: str):
+    options, scenario = read(name), SCENARIOS[name]
+    assert options.seconds == scenario.seconds
+    assert options.rate == scenario.rate
+    assert options.people == scenario.people
+    assert options.out == Path("reports/load") / name
+
+
+def test_what_is_given_goes_first():
+    options = read(
+        *("steady", "--seconds", "7", "--rate", "12.5", "--people", "50", "--light"),
+        *("--set", "MOMENTS_LEASE_S=3", "--set", "breaker_failures=9", "--seed", "4"),
+    )
+    assert (options.seconds, options.rate, options.people) == (7.0, 12.5, 50)
+    assert options.light
+    assert options.settings == {"lease_s": "3", "breaker_failures": "9"}
+    assert options.seed == 4
+
+
+def test_a_count_may_be_written_with_separators():
+    assert read("backlog", "--count", "1,000_000").count == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nothing"], "invalid choice"),
+        (["steady", "--seconds", "0"], "from 0.5 to"),
+        (["steady", "--rate", "1000000"], "from 1 to 100,000"),
+        (["steady", "--people", "2"], "from 4 to"),
+        (["steady", "--seconds", "3600", "--rate", "100000"], "more than 20,000,000 deliveries"),
+        (["steady", "--url", "http://127.0.0.1:8000"], "go together"),
+        (["steady", "--url", "http://127.0.0.1:8000", "--key", "mk_x"], "go together"),
+        (["steady", "--set", "lease_s"], "NAME=VALUE"),
+    ],
+)
+def test_nonsense_is_refused_with_a_word(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as ended:
+        read(*arguments)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
