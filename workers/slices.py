@@ -11,6 +11,7 @@ from app.errors import LeaseLost
 from app.metrics import Histogram
 from app.store import keys
 from app.store.client import Call, Store
+from app.store.durability import Ack
 from app.wire import decode_audience, decode_roster, encode_event, encode_time, encode_users
 
 
@@ -26,6 +27,7 @@ class FanoutLimits:
     turns_max: int
     events_max: int
     sockets_ttl_s: int = 120
+    ack: Ack = "memory"
 
 
 @dataclass(slots=True)
@@ -100,6 +102,9 @@ class Slicer:
         self._stats = stats
         self._lease = keys.lease(shard, keys.FANOUT)
         self._stream = keys.posts(shard)
+        # An event is closed only once its slices are safe, as its post is. On one server they are
+        # safe before the closing is, whatever that loses; in a cluster they lie elsewhere.
+        self._durable: Ack = "memory" if store.is_one_server else limits.ack
 
     async def take(self, works: Sequence[Work]) -> list[Turn]:
         """Fans out the next slice of each, and closes the events that have no more."""
@@ -245,7 +250,7 @@ class Slicer:
         ]
         if not calls:
             return
-        for recipients, webhooks in await self._store.call_many(calls):
+        for recipients, webhooks in await self._store.call_many(calls, durable=self._durable):
             self._stats.recipients += recipients
             self._stats.webhooks += webhooks
         self._stats.slices += sum(1 for turn in turns if turn.slice >= 0)

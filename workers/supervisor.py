@@ -146,6 +146,7 @@ class Worker:
                 slice_max=settings.slice_max,
                 turns_max=settings.fanout_turns_max,
                 events_max=settings.fanout_events_max,
+                ack=settings.ack,
             ),
             stats=self.stats.fanout,
         )

@@ -11,8 +11,8 @@ from typing import Any
 
 from app.errors import StoreError
 from app.store.connection import Connection, Word, open_connection, pack
-from app.store.dispatch import Dispatcher, Request, plain_request, script_request
-from app.store.durability import Ack
+from app.store.dispatch import Dispatcher, Exchange, Request, plain_request, script_request
+from app.store.durability import WAIT_MS, Ack
 from app.store.script import find_script
 from app.store.sentinel import open_primary
 from app.store.server import Server
@@ -61,16 +61,16 @@ class Store:
         durable: Ack = "memory",
     ) -> Any:
         """Runs a script. With `durable` above memory it raises NotDurable when that falls short."""
-        dispatcher = self._dispatcher
         request = script_request(find_script(script), keys, args)
-        exchange = dispatcher.together
-        if durable != "memory":
-            exchange = partial(dispatcher.safely, ack=durable)
-        await dispatcher.settle((request,), exchange)
+        await self._dispatcher.settle((request,), self._exchange(durable))
         return _result(request)
 
     async def call_many(
-        self, calls: Iterable[Call], *, return_exceptions: bool = False
+        self,
+        calls: Iterable[Call],
+        *,
+        return_exceptions: bool = False,
+        durable: Ack = "memory",
     ) -> list[Any]:
         """Runs scripts that do not depend on each other, in one round trip to each server.
 
@@ -78,8 +78,13 @@ class Store:
         `return_exceptions` each stands in its place.
         """
         requests = [script_request(find_script(c.script), c.keys, c.args) for c in calls]
-        await self._dispatcher.settle(requests, self._dispatcher.together)
+        await self._dispatcher.settle(requests, self._exchange(durable))
         return _results(requests, return_exceptions)
+
+    def _exchange(self, durable: Ack) -> Exchange:
+        if durable == "memory":
+            return self._dispatcher.together
+        return partial(self._dispatcher.safely, ack=durable)
 
     async def run_many(
         self, commands: Iterable[Sequence[Word]], *, return_exceptions: bool = False
@@ -137,6 +142,11 @@ class Store:
         await self._dispatcher.settle((request,), exchange)
         return dict(_result(request) or ())
 
+    @property
+    def is_one_server(self) -> bool:
+        """Whether all is in one server: what that loses is always the newest, whatever its key."""
+        return isinstance(self._topology, OneServer)
+
     def groups(self, shards: Iterable[int]) -> list[list[int]]:
         """These shards, grouped by what one `read_streams` call can read."""
         return self._topology.groups(shards)
@@ -151,11 +161,12 @@ def connect(
     *,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ack_timeout_ms: int = WAIT_MS,
 ) -> Store:
     """The store at a URL, in one of the forms of `StoreUrl`. It connects when it is first used.
 
-    A connection that owes an answer and brings nothing for `answer_timeout_s` is cut. Raises
-    StoreUrlInvalid.
+    A connection that owes an answer and brings nothing for `answer_timeout_s` is cut. What has to
+    be on a disk or at a replica waits for that for `ack_timeout_ms`. Raises StoreUrlInvalid.
     """
     where = StoreUrl.parse(url)
 
@@ -168,14 +179,16 @@ def connect(
             silence_max_s=answer_timeout_s if shared else None,
         )
 
+    server = partial(Server, ack_timeout_ms=ack_timeout_ms)
+
     def serve(address: Address) -> Server:
-        return Server(str(address), partial(dial, address, where.login), address.host)
+        return server(str(address), partial(dial, address, where.login), host=address.host)
 
     match where.kind:
         case Kind.SINGLE:
             topology = OneServer(serve(where.addresses[0]))
         case Kind.SENTINEL:
-            primary = Server(f"primary '{where.service}'", partial(open_primary, where, dial))
+            primary = server(f"primary '{where.service}'", partial(open_primary, where, dial))
             topology = OneServer(primary)
         case Kind.CLUSTER:
             topology = Cluster(where.addresses, serve)

@@ -134,10 +134,13 @@ class Dispatcher:
                 await _receive(request, server.block(request.commands, request.count, limit_s))
 
     async def safely(self, requests: Sequence[Request], ack: Safe) -> None:
-        """Each with a wait for the disk or a replica."""
-        for server, batch in self._by_server(requests).items():
-            for request in batch:
-                await _receive(request, server.commit(ack).send(request.commands, request.count))
+        """All with a wait for the disk or a replica, which those of one server share."""
+        sends = [
+            _receive(request, server.commit(ack).send(request.commands, request.count))
+            for server, batch in self._by_server(requests).items()
+            for request in batch
+        ]
+        await asyncio.gather(*sends)
 
     def _by_server(self, requests: Sequence[Request]) -> dict[Server, list[Request]]:
         batches: dict[Server, list[Request]] = {}

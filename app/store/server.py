@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from app.errors import ConnectionLost, StoreError, StoreUnavailable
 from app.store.connection import Connection, Replies
-from app.store.durability import GroupCommit, Safe
+from app.store.durability import WAIT_MS, GroupCommit, Safe
 
 BUSY_MAX = 512  # connections that block at the same time
 IDLE_MAX = 32  # kept open for the next command that blocks
@@ -17,10 +17,13 @@ Opener = Callable[[bool], Awaitable[Connection]]
 class Server:
     """One server of the store. Connects when first needed, and again after a loss.
 
-    `host` is what it means by an empty host when it tells where others are.
+    `host` is what it means by an empty host when it tells where others are. `ack_timeout_ms` is how
+    long its disk or a replica may take to confirm what was written.
     """
 
-    def __init__(self, name: str, opener: Opener, host: str = "") -> None:
+    def __init__(
+        self, name: str, opener: Opener, host: str = "", ack_timeout_ms: int = WAIT_MS
+    ) -> None:
         self.name = name
         self.host = host
         self._open = opener
@@ -32,8 +35,8 @@ class Server:
         self._failure: StoreError | None = None
         self._closed = False
         self._commits: dict[Safe, GroupCommit] = {
-            "fsync": GroupCommit(name, self.block, "fsync"),
-            "replica": GroupCommit(name, self.block, "replica"),
+            "fsync": GroupCommit(name, self.block, "fsync", ack_timeout_ms),
+            "replica": GroupCommit(name, self.block, "replica", ack_timeout_ms),
         }
 
     @property

@@ -59,7 +59,7 @@ class Service:
             backlog_max=limits.get("backlog_max", 1_000),
             versions_max=limits.get("versions_max", 4),
             idempotency_ttl_s=600,
-            ack="memory",
+            ack=limits.get("ack", "memory"),
         )
         return cls(
             store,

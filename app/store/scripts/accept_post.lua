@@ -2,9 +2,20 @@
 -- KEYS  post, posts stream [, idempotency]
 -- ARGV  event, author, retention_s, backlog_max, idempotency ttl_s, id, fingerprint, field, value…
 -- Returns {'new'}, {'seen', id, fingerprint}, {'taken'} (the id exists already) or {'full'}.
+
+-- Writes what is there already. A caller may wait until a replica or the disk has what it wrote;
+-- one that comes again, on another connection, has to wait for what was written the first time.
+local function write_again(key)
+  local ends_at = redis.call('PEXPIRETIME', key)
+  if ends_at > 0 then
+    redis.call('PEXPIREAT', key, ends_at)
+  end
+end
+
 if KEYS[3] then
   local seen = redis.call('GET', KEYS[3])
   if seen then
+    write_again(KEYS[3])
     local id, fingerprint = string.match(seen, '^(%S+) (%S+)$')
     return {'seen', id, fingerprint}
   end
@@ -14,6 +25,7 @@ if there[1] then
   -- Sent twice because the first answer was lost: the same post. The fields come in this order:
   -- author, type, version, created_at, updated_at, data.
   if there[1] == ARGV[9] and there[2] == ARGV[19] then
+    write_again(KEYS[1])
     return {'new'}
   end
   return {'taken'}

@@ -8,12 +8,23 @@ local post = redis.call(
 if not post[1] then
   return {'missing'}
 end
-if post[7] == ARGV[7] then -- sent twice because the first answer was lost
+
+-- As it is, but written again: who waits for a replica or the disk has to wait for what was written
+-- the first time, perhaps on another connection.
+local function unchanged()
+  local ends_at = redis.call('PEXPIRETIME', KEYS[1])
+  if ends_at > 0 then
+    redis.call('PEXPIREAT', KEYS[1], ends_at)
+  end
   return {'ok', post[1], post[3], post[4], post[5], post[6]}
+end
+
+if post[7] == ARGV[7] then -- sent twice because the first answer was lost
+  return unchanged()
 end
 if post[2] then
   if ARGV[1] == 'd' then -- deleting is idempotent
-    return {'ok', post[1], post[3], post[4], post[5], post[6]}
+    return unchanged()
   end
   return {'deleted'}
 end

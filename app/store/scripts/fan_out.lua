@@ -5,6 +5,11 @@
 -- Returns {recipients, webhook deliveries}; {0, 0} when this slice was fanned out before.
 -- Derived keys, all with the same tag: inbox, sockets.
 if redis.call('EXISTS', KEYS[1]) == 1 then
+  -- Written again as it is: see accept_post.
+  local ends_at = redis.call('PEXPIRETIME', KEYS[1])
+  if ends_at > 0 then
+    redis.call('PEXPIREAT', KEYS[1], ends_at)
+  end
   return {0, 0}
 end
 local tag, event, event_type = ARGV[1], ARGV[2], ARGV[3]
