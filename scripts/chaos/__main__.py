@@ -29,6 +29,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=PEOPLE)
     parser.add_argument("--rate", type=float, default=25.0, help="calls per second")
     parser.add_argument("--away", type=float, help="seconds the store is away once (default 20)")
+    parser.add_argument("--cluster", action="store_true", help="three masters, three replicas")
+    parser.add_argument("--ack", choices=("memory", "fsync", "replica"), default="memory")
+    lag = "seconds for which a replica gets nothing before its master is killed"
+    parser.add_argument("--lag", type=float, default=0.0, help=lag)
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes the figures there")
     parser.add_argument("--keep", action="store_true", help="keeps data and logs in any case")
     return parser.parse_args(arguments)
@@ -43,6 +47,9 @@ async def main(asked: argparse.Namespace) -> bool:
         people=asked.people,
         calls_per_s=asked.rate,
         away_s=asked.away,
+        ack=asked.ack,
+        cluster=asked.cluster,
+        lag_s=asked.lag,
     )
     directory = Path(tempfile.mkdtemp(prefix="moments-chaos-"))
     is_good = False

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from scripts.chaos.bundled import BundledServer
 from scripts.chaos.fleet import Fleet
 from scripts.chaos.history import History, Incident
 from scripts.chaos.plan import Act, Blow, Role
@@ -72,15 +71,6 @@ class Striker:
             fleet.send(blow.name, signal.SIGKILL if blow.act is Act.KILL else signal.SIGTERM)
 
     async def _hit_store(self, blow: Blow) -> None:
-        store = self._fleet.store
-        assert isinstance(store, BundledServer)
         incident = self._history.begin(blow.act, blow.role, blow.name)
-        if blow.act is Act.STOP:
-            store.send(signal.SIGSTOP)
-            await asyncio.sleep(blow.hold_s)
-            store.send(signal.SIGCONT)
-        else:
-            store.send(signal.SIGTERM if blow.act is Act.TERM else signal.SIGKILL)
-            await asyncio.sleep(blow.hold_s)
-            await store.restart()
+        await self._fleet.store.hit(blow.act, blow.hold_s)
         self._history.end(incident)

@@ -19,7 +19,7 @@ from app.commands.probe import answers, claim_port
 from app.commands.restart import RestartPolicy
 from app.commands.signals import PARENT_PIPE
 from app.errors import CommandFailed, UsageMistake
-from scripts.chaos.plan import COUNTS, Role
+from scripts.chaos.plan import COUNTS, Act, Role
 
 HOST = "127.0.0.1"
 START_MAX_S = 30.0
@@ -40,7 +40,11 @@ class StoreUnderTest(Protocol):
     def url(self) -> str: ...
 
     async def start(self) -> None:
-        """Starts what does not run, and waits until it answers."""
+        """Starts it, and waits until it answers."""
+        ...
+
+    async def hit(self, act: Act, hold_s: float) -> None:
+        """Does that to it. Returns when it is over, and all is as it was before."""
         ...
 
     async def stop(self) -> None: ...

@@ -14,15 +14,16 @@ from scripts.chaos.blows import Striker
 from scripts.chaos.bundled import BundledServer
 from scripts.chaos.caller import Caller
 from scripts.chaos.cast import PEOPLE, Cast, Hook, make_cast
+from scripts.chaos.cluster import ClusterUnderTest
 from scripts.chaos.evidence import Evidence, Findings
-from scripts.chaos.fleet import Fleet
+from scripts.chaos.fleet import Fleet, StoreUnderTest
 from scripts.chaos.history import History, watch_for_stalls
 from scripts.chaos.hooks import Hooks
 from scripts.chaos.ledger import for_each, read_inbox, settled_account
 from scripts.chaos.listeners import Listener, Listeners
 from scripts.chaos.load import Load
 from scripts.chaos.oracle import judge
-from scripts.chaos.plan import GAP_S, Blow, Terms, make_plan
+from scripts.chaos.plan import GAP_S, Act, Blow, Terms, make_plan
 
 LEASE_S = 2.0
 DRAIN_S = 5.0
@@ -62,6 +63,8 @@ class Options:
     away_s: float | None = None
     gap_s: tuple[float, float] = GAP_S
     ack: AckMode = "memory"
+    cluster: bool = False
+    lag_s: float = 0.0  # of a replica, before its master is killed
 
 
 @dataclass(slots=True)
@@ -90,9 +93,8 @@ async def run(options: Options, directory: Path, tell: Tell) -> Result:
     """Raises CommandFailed when the service does not start, or does not come to rest."""
     chance = random.Random(options.seed)
     cast = make_cast(chance, options.people)
-    away_s = min(AWAY_S, options.seconds * AWAY_SHARE) if options.away_s is None else options.away_s
-    plan = make_plan(chance, Terms(options.seconds, LEASE_S, away_s, gap_s=options.gap_s))
-    store = BundledServer(directory / "store")
+    plan = make_plan(chance, _terms(options))
+    store = _store(options, directory / "store", chance)
     settings = {**SETTINGS, "ack": options.ack}
     async with (
         Hooks(cast.hooks, chance) as hooks,
@@ -100,6 +102,20 @@ async def run(options: Options, directory: Path, tell: Tell) -> Result:
         Caller(fleet.apis, fleet.admin_key, chance) as caller,
     ):
         return await _Run(options, cast, plan, hooks, fleet, caller, chance, tell).play()
+
+
+def _terms(options: Options) -> Terms:
+    if options.cluster:
+        acts = (Act.KILL, Act.STOP)
+        return Terms(options.seconds, LEASE_S, 0.0, acts, options.gap_s)
+    away_s = min(AWAY_S, options.seconds * AWAY_SHARE) if options.away_s is None else options.away_s
+    return Terms(options.seconds, LEASE_S, away_s, gap_s=options.gap_s)
+
+
+def _store(options: Options, directory: Path, chance: random.Random) -> StoreUnderTest:
+    if options.cluster:
+        return ClusterUnderTest(directory, chance, lag_s=options.lag_s)
+    return BundledServer(directory)
 
 
 class _Run:
