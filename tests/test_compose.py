@@ -325,7 +325,7 @@ def test_its_health_check_of_the_store_hears_a_server_that_answers(
 
 def test_all_roles_become_healthy_and_the_doctor_agrees(roles: dict[str, Role]) -> None:
     for role in roles.values():
-        block_until(role.is_healthy, 30)
+        block_until(role.is_healthy, 50)
     checked = subprocess.run(
         [sys.executable, "-m", "app.cli", "doctor"],
         cwd=ROOT,
@@ -338,7 +338,7 @@ def test_all_roles_become_healthy_and_the_doctor_agrees(roles: dict[str, Role]) 
 
 def test_all_roles_stop_when_they_are_asked_to(roles: dict[str, Role]) -> None:
     for role in roles.values():
-        block_until(role.is_healthy, 30)
+        block_until(role.is_healthy, 50)
         role.process.terminate()
     for name, role in roles.items():
         grace_s = seconds(service(name)["stop_grace_period"])
