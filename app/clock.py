@@ -1,8 +1,21 @@
-"""The wall clock, for the shells that pass time on to the pure rules."""
+"""The clocks, for the shells that pass time on to the pure rules.
+
+The wall clock is what is stored, shown and signed. It can be set, forwards and backwards, while we
+run. The steady clock cannot. It counts the sleep of the machine too, from a moment of its own: it
+means something only within one process.
+"""
 
 import time
+
+# Elsewhere than on Linux the sleep of the machine is left out.
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def now_ms() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
+
+
+def steady_ms() -> int:
+    """Milliseconds that never jump."""
+    return time.clock_gettime_ns(_STEADY) // 1_000_000

@@ -142,8 +142,12 @@ async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
         gateway = make_gateway(settings, opened)
         port = await gateway.start("127.0.0.1", 0)
         worker = Worker(settings, store, opened.meta.shards, make_sealer(settings))
-        tasks.create_task(gateway.run(stop), name="gateway")
-        tasks.create_task(worker.run(stop), name="worker")
+        running_ = [
+            tasks.create_task(gateway.run(stop), name="gateway"),
+            tasks.create_task(worker.run(stop), name="worker"),
+        ]
+        # Also when the test has failed: a server that is not closed hangs the end of the loop.
+        open_.push_async_callback(asyncio.wait, running_, timeout=20)
         open_.callback(stop.set)
         transport = httpx.ASGITransport(create_app(services))
         headers = {"authorization": f"Bearer {ADMIN_KEY}"}
