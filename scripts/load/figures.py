@@ -7,11 +7,13 @@ from typing import Any
 from scripts.load.arrivals import Kind
 from scripts.load.groups import Group
 from scripts.load.histogram import ACCEPTED
-from scripts.load.results import Phase, busiest
+from scripts.load.results import Phase, busiest, cpu_us_per_delivery
 from scripts.load.run import Outcome
 from scripts.load.stage import Stage
 from scripts.load.watch import Look
 
+ROW_S = 0.9
+COST_ROWS = 5  # over which CPU is divided by deliveries: there may be few in one
 _KINDS = {Kind.PROBE: "posts to 100", Kind.CELEBRITY: "posts to all"}
 _WEBHOOKS = (Group.HEALTHY, Group.RELAY)
 
@@ -57,11 +59,21 @@ def _phase(stage: Stage, phase: Phase, begin_us: int) -> dict[str, Any]:
         "accepted": phase.accepted,
         "refused": dict(phase.refused),
         "delivered": phase.delivered,
-        "cpu_us": {name: round(cost, 2) for name, cost in phase.cpu_us().items()},
+        "cpu_us": _rounded(phase.cpu_us()),
+        "attempts": _attempts(phase),
         "load_processes": {
             name: round(share, 3) for name, share in busiest(phase.before, phase.after)
         },
         "latencies": _latencies(stage, phase),
+    }
+
+
+def _attempts(phase: Phase) -> dict[str, int]:
+    """Requests of the senders by result, as their metrics tell."""
+    return {
+        name.removeprefix("attempts."): round(_grown(phase.before, phase.after, name))
+        for name in phase.after.metrics
+        if name.startswith("attempts.")
     }
 
 
@@ -86,19 +98,24 @@ def _latencies(stage: Stage, phase: Phase) -> list[dict[str, Any]]:
 def _timeline(looks: Sequence[Look], begin_us: int) -> list[dict[str, Any]]:
     """One row for each pair of looks that are not too close: what happened between them."""
     rows: list[dict[str, Any]] = []
-    before = looks[0] if looks else None
+    kept = list(looks[:1])
     for look in looks[1:]:
-        assert before is not None
-        seconds = (look.at_us - before.at_us) / 1e6
-        if seconds < 0.9:
+        seconds = (look.at_us - kept[-1].at_us) / 1e6
+        if seconds < ROW_S:
             continue
-        rows.append(_row(before, look, seconds, begin_us))
-        before = look
+        row = _row(kept[-1], look, seconds, begin_us)
+        kept.append(look)
+        earlier = kept[max(0, len(kept) - 1 - COST_ROWS)]
+        row["cpu_us"] = _rounded(cpu_us_per_delivery(earlier, look))
+        rows.append(row)
     return rows
 
 
+def _rounded(costs: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(cost, 2) for name, cost in costs.items()}
+
+
 def _row(before: Look, after: Look, seconds: float, begin_us: int) -> dict[str, Any]:
-    delivered = after.deliveries - before.deliveries
     cpu = {
         name: used.cpu_s - before.usage[name].cpu_s
         for name, used in after.usage.items()
@@ -114,9 +131,6 @@ def _row(before: Look, after: Look, seconds: float, begin_us: int) -> dict[str, 
         "retries_per_s": round((after.counted("retries") - before.counted("retries")) / seconds, 1),
         "deferred_per_s": round(_grown(before, after, "deferred") / seconds, 1),
         "cores": {name: round(used_s / seconds, 4) for name, used_s in cpu.items()},
-        "cpu_us": {
-            name: round(used_s / delivered * 1e6, 2) for name, used_s in cpu.items() if delivered
-        },
         "memory_mb": {name: round(used.rss_bytes / 1e6, 1) for name, used in after.usage.items()},
         "queues": dict(after.queues),
         "lanes": {

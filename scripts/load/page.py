@@ -93,14 +93,15 @@ def _phases(phases: Rows) -> str:
             f"{one['accepted']:,} of {one['posts']:,}",
             f"{one['delivered']:,}",
             f"{one['delivered'] / one['seconds']:,.0f}/s",
+            escape(", ".join(f"{n:,} {result}" for result, n in one["attempts"].items() if n)),
             f"{sum(one['cpu_us'].values()):,.1f}",
             escape(", ".join(f"{name} {cost:,.1f}" for name, cost in one["cpu_us"].items())),
             escape(", ".join(f"{n} {share:.0%}" for n, share in one["load_processes"].items())),
         ]
         for one in phases
     ]
-    heads = ["", "length", "asked for", "posts accepted", "deliveries", "came", "CPU µs each"]
-    return _table([*heads, "by process", "load processes, of a core"], rows)
+    heads = ["", "length", "asked for", "posts accepted", "deliveries", "came", "requests"]
+    return _table([*heads, "CPU µs each", "by process", "load processes, of a core"], rows)
 
 
 def _latencies(phases: Rows) -> str:

@@ -26,12 +26,20 @@ _POLICY = RestartPolicy(first_s=1.0, failures_max=2)
 
 
 class Service(Protocol):
-    """`key` may do everything. `token_secret` is None when tokens have to be asked for."""
+    """`key` may do everything. `token_secret` is None when tokens have to be asked for.
+    `incidents`: processes that ended, and the like."""
 
-    api: str
-    key: str
-    token_secret: str | None
-    incidents: list[str]  # processes that ended, and the like
+    @property
+    def api(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def token_secret(self) -> str | None: ...
+
+    @property
+    def incidents(self) -> list[str]: ...
 
     @property
     def gateways(self) -> Sequence[str]:
@@ -54,7 +62,7 @@ class GivenService:
         self.api = api
         self.gateways = gateways
         self.key = key
-        self.token_secret = None
+        self.token_secret: str | None = None
         self.incidents: list[str] = []
         self._roots = roots
 

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from app.errors import CommandFailed
-from scripts.load.arrivals import Arrival, Stream, draw, everyday
+from scripts.load.arrivals import Arrival, draw, everyday
 from scripts.load.caller import Caller
 from scripts.load.display import Display
 from scripts.load.groups import OWED, Group
@@ -79,15 +79,20 @@ class Stage:
         seconds: float,
         deliveries_per_s: float | None = None,
         *,
-        streams: Sequence[Stream] = (),
         extra: Sequence[Arrival] = (),
+        chance: random.Random | None = None,
         is_measured: bool = True,
     ) -> Phase:
-        """The everyday mix at a rate (the one asked for, unless given), other streams, and posts
-        at given times beside it. Returns when all posts are answered, or given up."""
+        """The everyday mix at a rate (the one asked for, unless given), and posts at given times
+        beside it. Returns when all posts are answered, or given up.
+
+        Phases that are to be compared are given the same state of `chance`: then the same posts
+        come in each, and what differs is not which ones were drawn.
+        """
         rate = self.options.rate if deliveries_per_s is None else deliveries_per_s
-        everything = [everyday(self.workload, rate), *streams]
-        arrivals = sorted([*draw(self.random, self.workload, everything, seconds), *extra])
+        mix = [everyday(self.workload, rate)]
+        drawn = draw(chance or self.random, self.workload, mix, seconds)
+        arrivals = sorted([*drawn, *extra])
         number = len(self.phases)
         begin_us = now_us() + round(LEAD_S * 1e6)
         posting = asyncio.create_task(

@@ -1,7 +1,6 @@
 """Looks at everything once a second: CPU, memory, queues, what has come, what workers count."""
 
 import asyncio
-import contextlib
 import json
 import re
 from collections import defaultdict
@@ -80,6 +79,7 @@ class Watch:
         self._receivers = receivers
         self._sockets = sockets
         self._turn = asyncio.Lock()
+        self._told: dict[int, dict[str, float]] = {}  # by worker, when it was last heard
 
     async def run(self) -> None:
         while True:
@@ -122,13 +122,18 @@ class Watch:
         return json.loads(body)["queues"] if status == 200 else {}
 
     async def _metrics(self) -> dict[str, float]:
-        """The sums of all workers; what is labelled stands there by label too."""
+        """The sums of all workers; what is labelled stands there by label too. One that is too busy
+        to tell counts as it did before."""
+        ports = self._service.workers()
+        heard = dict(zip(ports, await asyncio.gather(*map(_scrape, ports)), strict=True))
+        self._told = {
+            port: read_metrics(text) if text else self._told.get(port, {})
+            for port, text in heard.items()
+        }
         sums: defaultdict[str, float] = defaultdict(float)
-        for port in self._service.workers():
-            with contextlib.suppress(OSError, TimeoutError):
-                async with asyncio.timeout(SCRAPE_MAX_S):
-                    for name, value in read_metrics(await _scrape(port)).items():
-                        sums[name] += value
+        for told in self._told.values():
+            for name, value in told.items():
+                sums[name] += value
         return dict(sums)
 
 
@@ -144,12 +149,17 @@ def read_metrics(text: bytes) -> dict[str, float]:
 
 
 async def _scrape(port: int) -> bytes:
-    reader, writer = await asyncio.open_connection(HOST, port)
+    """Nothing when it does not answer in time."""
     try:
-        writer.write(b"GET /metrics HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n")
-        return await reader.read(-1)
-    finally:
-        writer.close()
+        async with asyncio.timeout(SCRAPE_MAX_S):
+            reader, writer = await asyncio.open_connection(HOST, port)
+            try:
+                writer.write(b"GET /metrics HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n")
+                return await reader.read(-1)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return b""
 
 
 def _usages(pids: Mapping[str, int]) -> dict[str, Usage]:

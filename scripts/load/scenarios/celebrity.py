@@ -1,5 +1,6 @@
 """Posts to 100 people just after one to 10,000, against the same posts without that one."""
 
+import random
 from collections.abc import Sequence
 
 from scripts.load.arrivals import Arrival, Kind, draw, every, probes
@@ -21,11 +22,17 @@ async def play(stage: Stage) -> Sequence[Finding]:
     alone: list[Phase] = []
     beside: list[Phase] = []
     await stage.warm_up()
-    for _ in range(options.cycles):
-        alone.append(await stage.load("alone", seconds, extra=_probing(stage, seconds)))
-        posts = every(stage.workload, GAP_S, seconds)
-        extra = [*posts, *_probing(stage, seconds)]
-        beside.append(await stage.load("beside one to all", seconds, extra=extra))
+    for cycle in range(options.cycles):
+        # The same posts in both, but for the one to all.
+        chance = f"cycle {options.seed} {cycle}"
+        probing = _probing(stage, seconds)
+        alone.append(
+            await stage.load("alone", seconds, extra=probing, chance=random.Random(chance))
+        )
+        extra = [*every(stage.workload, GAP_S, seconds), *probing]
+        beside.append(
+            await stage.load("beside", seconds, extra=extra, chance=random.Random(chance))
+        )
         await stage.settle()
     found = [
         _compare(stage, name, groups, alone, beside)

@@ -1,5 +1,6 @@
 """What the healthy endpoints feel of bad ones: with them good and bad by turns, in the same run."""
 
+import random
 from collections.abc import Sequence
 
 from scripts.load.groups import WITH_HANGING, WITH_RELAY, Group
@@ -32,10 +33,10 @@ async def _compare(stage: Stage, bad: Group, delay_s: float | None) -> Sequence[
     bad_phases: list[Phase] = []
     await stage.warm_up()
     for cycle in range(options.cycles):
-        good_phases.append(await stage.load(f"none {bad}", seconds))
+        good_phases.append(await stage.load(f"none {bad}", seconds, chance=_chance(stage, cycle)))
         await stage.manner(bad, [delay_s])
         await stage.load("filling", FILL_S, is_measured=False)
-        bad_phases.append(await stage.load(f"with {bad}", seconds))
+        bad_phases.append(await stage.load(f"with {bad}", seconds, chance=_chance(stage, cycle)))
         await stage.manner(bad)
         if cycle + 1 < options.cycles:
             await stage.load("recovering", RECOVER_S, is_measured=False)
@@ -57,6 +58,11 @@ async def _compare(stage: Stage, bad: Group, delay_s: float | None) -> Sequence[
         ),
         *complete(stage, others),
     ]
+
+
+def _chance(stage: Stage, cycle: int) -> random.Random:
+    """The same for both phases of a pair."""
+    return random.Random(f"pair {stage.options.seed} {cycle}")
 
 
 def _finding(
