@@ -6,11 +6,10 @@ from app.api.services import Limits
 from app.clock import now_ms
 from app.domain.attempt import Failure, Outcome
 from app.domain.ids import shard_of_id
-from app.domain.post import Event, EventKind
 from app.domain.signature import decode_secret
 from app.store import keys
 from app.wire import encode_attempt
-from tests.api.conftest import Api, fan_out, make_services, serve, snapshot, whsec
+from tests.api.conftest import Api, make_services, serve, snapshot, whsec
 from tests.wait import wait_until
 
 URL = "https://public.example/hook?a=1"
@@ -151,6 +150,29 @@ async def test_a_user_has_a_bounded_number_of_endpoints(api: Api):
     assert answer.status_code == 409
 
 
+async def test_an_endpoint_that_was_disabled_says_why_and_can_be_enabled(api: Api):
+    made = await make(api)
+    id_, path = made["id"], f"/v1/endpoints/{made['id']}"
+    ailing = {
+        **{"state": "disabled", "disabled_reason": "gone", "consecutive_failures": 12},
+        **{"first_failure_at": 1_769_860_800_123, "last_success_at": 1_769_860_800_004},
+    }
+    flat = [part for pair in ailing.items() for part in pair]
+    await api.services.store.execute("HSET", keys.endpoint(shard_of_id(id_), id_), *flat)
+    shown = (await api.admin.get(path)).json()
+    assert (shown["state"], shown["disabled_reason"]) == ("disabled", "gone")
+    assert shown["consecutive_failures"] == 12
+    assert shown["first_failure_at"] == "2026-01-31T12:00:00.123Z"
+    assert shown["last_success_at"] == "2026-01-31T12:00:00.004Z"
+    enabled = await api.admin.post(f"{path}:enable")
+    assert enabled.status_code == 200
+    assert (await api.admin.get(path)).json() == enabled.json()
+    assert enabled.json() == {
+        **{name: value for name, value in made.items() if name != "secret"},
+        "last_success_at": shown["last_success_at"],
+    }
+
+
 async def test_a_deleted_endpoint_is_gone(api: Api):
     made = await make(api)
     path = f"/v1/endpoints/{made['id']}"
@@ -245,50 +267,3 @@ async def test_a_ping_that_its_sender_does_not_answer_is_a_503_in_the_stated_tim
         await single_store.execute("SET", lease, "worker.token")
         answer = await api.admin.post(f"/v1/endpoints/{made['id']}:ping")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-
-
-async def test_dead_letters_are_listed_and_replayed(api: Api):
-    endpoint, letters = await _dead_letters(api, 3)
-    first = (await api.admin.get("/v1/dead-letters?limit=2")).json()
-    rest = (await api.admin.get(f"/v1/dead-letters?limit=2&after={first['next']}")).json()
-    listed = first["items"] + rest["items"]
-    assert {d["id"] for d in listed} == set(letters)
-    assert {d["state"] for d in listed} == {"dead"}
-    assert {d["endpoint"] for d in listed} == {endpoint}
-    none = await api.admin.get("/v1/dead-letters", params={"endpoint": MISSING})
-    assert none.json() == {"items": [], "next": None}
-    later = {"since": "2999-01-01T00:00:00Z"}
-    assert (await api.admin.post("/v1/dead-letters:replay", json=later)).json() == {"scheduled": 0}
-    answer = await api.admin.post("/v1/dead-letters:replay", json={"endpoint": endpoint})
-    assert (answer.status_code, answer.json()) == (202, {"scheduled": 3})
-    assert (await api.admin.get("/v1/dead-letters")).json()["items"] == []
-    assert (await api.admin.post("/v1/dead-letters:replay")).json() == {"scheduled": 0}
-
-
-async def test_recover_schedules_what_died_in_a_time(api: Api):
-    endpoint, letters = await _dead_letters(api, 2)
-    path = f"/v1/endpoints/{endpoint}:recover"
-    before = {"since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00Z"}
-    assert (await api.admin.post(path, json=before)).json() == {"scheduled": 0}
-    answer = await api.admin.post(path, json={"since": "2020-01-01T00:00:00+02:00"})
-    assert (answer.status_code, answer.json()) == (202, {"scheduled": len(letters)})
-
-
-async def _dead_letters(api: Api, number: int) -> tuple[str, list[str]]:
-    """An endpoint with so many deliveries that were given up."""
-    endpoint = (await make(api))["id"]
-    store, shard = api.services.store, shard_of_id(endpoint)
-    letters = []
-    for _ in range(number):
-        post = await api.publish()
-        await fan_out(store, Event(post["id"], 1, EventKind.CREATED), ["bob"])
-        delivery = f"{post['id']}-1-0-{endpoint}"
-        await store.execute(
-            "HSET",
-            keys.outcomes(shard, post["id"], 1, 0),
-            endpoint,
-            f"x3,500,{now_ms():x},http_5xx",
-        )
-        await store.execute("ZADD", keys.dead(shard), now_ms() - 1, delivery)
-        letters.append(delivery)
-    return endpoint, letters

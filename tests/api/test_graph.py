@@ -1,11 +1,13 @@
 import asyncio
+import itertools
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
 
-from app.api.graph import ERRORS_MAX
-from app.api.lines import LineSplitter
+from app.api.graph import BATCH, ERRORS_MAX
+from app.api.lines import Lines, LineSplitter
 from app.api.services import Limits
 from app.errors import StoreUnavailable
 from tests.api.conftest import Api, make_services, serve
@@ -124,22 +126,63 @@ async def test_an_edge_too_many_is_an_error_of_its_line(api: Api):
     assert [error["line"] for error in answer["errors"]] == [4, 5]
 
 
-async def test_an_import_is_read_in_bounded_memory_and_reports_a_bounded_number(api: Api):
-    sent = 0
-
+async def test_an_import_reports_a_bounded_number_of_errors(single_api: Api):
     async def body() -> AsyncIterator[bytes]:
-        nonlocal sent
         for n in range(600):
             chunk = edges(*(("follow", f"u{n}", f"v{m}") for m in range(6)))
-            sent += len(chunk)
             yield chunk[:100]
             yield chunk[100:]
 
-    answer = (await api.admin.post("/v1/graph:import", content=body())).json()
+    answer = (await single_api.admin.post("/v1/graph:import", content=body())).json()
     assert answer["created"] == 600 * 3  # three follows each, that is the limit here
     assert answer["lines"] == 600 * 6
     assert len(answer["errors"]) == ERRORS_MAX
     assert answer["errors_omitted"] == 600 * 3 - ERRORS_MAX
+
+
+async def test_lines_of_any_number_and_length_are_read_in_bounded_memory():
+    line = json.dumps({"kind": "follow", "a": "ann", "b": "bob"}).encode() + b"\n"
+    chunks = itertools.chain(
+        itertools.repeat(line * 1_000, 20),  # a megabyte in lines
+        itertools.repeat(b"x" * 65_536, 40),  # a line of 2.6 MB
+        [b"\n" + line],
+    )
+    sizes: list[int] = []
+
+    async def receive() -> dict[str, object]:
+        sizes.append(tracemalloc.get_traced_memory()[0])
+        chunk = next(chunks, None)
+        return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+    lines = Lines(receive, line_bytes_max=4_096, timeout_s=5)
+    tracemalloc.start()
+    try:
+        batches = [len(batch) async for batch in lines.batches(BATCH)]
+    finally:
+        tracemalloc.stop()
+    assert sum(batches) == 20_002
+    assert max(batches) == BATCH
+    assert max(sizes) - min(sizes) < 400_000
+
+
+async def test_the_body_of_an_import_is_read_only_as_fast_as_it_is_taken_in(
+    single_api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    graph = single_api.services.graph
+    add_many, log = graph.add_many, []
+
+    async def noted(batch):
+        log.append("in")
+        return await add_many(batch)
+
+    async def body() -> AsyncIterator[bytes]:
+        for n in range(3):
+            log.append("read")
+            yield edges(*(("follow", f"u{n}-{m}", "ann") for m in range(BATCH)))
+
+    monkeypatch.setattr(graph, "add_many", noted)
+    await single_api.admin.post("/v1/graph:import", content=body())
+    assert log == ["read", "in"] * 3
 
 
 async def test_an_import_larger_than_other_bodies_is_taken(single_store):

@@ -1,4 +1,4 @@
-from tests.api.conftest import Api
+from tests.api.conftest import Api, snapshot
 
 
 async def test_a_key_is_made_and_its_secret_shown_once(api: Api):
@@ -14,6 +14,14 @@ async def test_a_key_is_made_and_its_secret_shown_once(api: Api):
     mine = next(key for key in listed.json()["items"] if key["id"] == made["id"])
     assert mine == {name: value for name, value in made.items() if name != "key"}
     assert made["key"].startswith(mine["hint"])
+
+
+async def test_the_store_holds_nothing_that_opens_a_call(api: Api):
+    made = (await api.admin.post("/v1/keys", json={"name": "x", "scopes": ["read"]})).json()
+    held = b"".join((await snapshot(api.services.store)).values())
+    for secret in (made["key"], *api.secrets.values()):
+        assert secret.encode() not in held
+        assert secret.removeprefix("mk_").encode() not in held
 
 
 async def test_a_key_may_do_what_its_scopes_say(api: Api):

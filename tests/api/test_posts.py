@@ -1,5 +1,6 @@
-from app.domain.post import Event, EventKind
-from tests.api.conftest import Api, fan_out
+import pytest
+
+from tests.api.conftest import Api
 
 
 async def test_a_post_is_accepted_with_what_its_author_said(api: Api):
@@ -98,6 +99,19 @@ async def test_a_deleted_post_has_no_data_and_stays_deleted(api: Api):
     assert (await api.admin.get(f"/v1/posts/{post['id']}")).json() == deleted.json()
     edit = await api.admin.patch(f"/v1/posts/{post['id']}", json={"data": {}})
     assert edit.status_code == 409
+    assert "is deleted" in edit.json()["detail"]
+
+
+@pytest.mark.parametrize("id_", ["01k2v3w4x5y6z7a800", "01k2v3w4x5y6z7azzz"])
+async def test_a_post_that_never_was_is_a_404(single_api: Api, id_: str):
+    path = f"/v1/posts/{id_}"
+    for answer in (
+        await single_api.admin.get(path),
+        await single_api.admin.patch(path, json={"data": {}}),
+        await single_api.admin.delete(path),
+    ):
+        assert answer.status_code == 404
+        assert answer.json()["type"] == "urn:moments:problem:not-found"
 
 
 async def test_a_post_has_a_bounded_number_of_versions(api: Api):
@@ -117,63 +131,3 @@ async def test_a_full_backlog_is_answered_with_when_to_come_back(api: Api):
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
     assert (services.stats.accepted, services.stats.refused) == (1, 1)
-
-
-async def test_deliveries_are_listed_with_counts_in_pages(api: Api):
-    await _endpoint(api, "bob")
-    post = await api.publish()
-    await fan_out(api.services.store, Event(post["id"], 1, EventKind.CREATED), ["bob", "cyd"])
-    path = f"/v1/posts/{post['id']}/deliveries"
-    answer = (await api.admin.get(path)).json()
-    assert answer["counts"]["pending"] == 3
-    assert answer["fanned_out"] is True
-    assert sorted((d["recipient"], d["channel"]) for d in answer["items"]) == [
-        ("bob", "socket"),
-        ("bob", "webhook"),
-        ("cyd", "socket"),
-    ]
-    seen, after = [], {}
-    while after is not None:
-        page = (await api.admin.get(path, params={"limit": 1, **after})).json()
-        seen += page["items"]
-        after = {"after": page["next"]} if page["next"] else None
-    assert seen == answer["items"]
-
-
-async def test_deliveries_are_filtered(api: Api):
-    await _endpoint(api, "bob")
-    post = await api.publish()
-    await fan_out(api.services.store, Event(post["id"], 1, EventKind.CREATED), ["bob", "cyd"])
-    await api.admin.put("/v1/users/cyd/cursor", json={"offset": 1})
-    path = f"/v1/posts/{post['id']}/deliveries"
-    delivered = (await api.admin.get(path, params={"state": "delivered"})).json()
-    assert [d["recipient"] for d in delivered["items"]] == ["cyd"]
-    webhooks = (await api.admin.get(path, params={"channel": "webhook"})).json()
-    assert [d["channel"] for d in webhooks["items"]] == ["webhook"]
-    assert delivered["counts"] == webhooks["counts"]
-    assert delivered["counts"]["delivered"] == 1
-
-
-async def test_a_delivery_is_read_and_sent_again(api: Api):
-    endpoint = await _endpoint(api, "bob")
-    post = await api.publish()
-    await fan_out(api.services.store, Event(post["id"], 1, EventKind.CREATED), ["bob"])
-    listed = (await api.admin.get(f"/v1/posts/{post['id']}/deliveries")).json()["items"]
-    for delivery in listed:
-        read = await api.admin.get(f"/v1/deliveries/{delivery['id']}")
-        assert read.status_code == 200
-        assert read.json() == {**delivery, "log": []}
-        assert ("endpoint" in read.json()) is (delivery["channel"] == "webhook")
-        retried = await api.admin.post(f"/v1/deliveries/{delivery['id']}:retry")
-        assert retried.status_code == 202
-        assert retried.json()["id"] == delivery["id"]
-    webhook = next(d for d in listed if d["channel"] == "webhook")
-    assert webhook["endpoint"] == endpoint["id"]
-
-
-async def _endpoint(api: Api, user: str) -> dict[str, object]:
-    answer = await api.admin.post(
-        "/v1/endpoints", json={"user": user, "url": "https://public.example/hook"}
-    )
-    assert answer.status_code == 201, answer.text
-    return answer.json()

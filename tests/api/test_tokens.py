@@ -2,7 +2,14 @@ import dataclasses
 import time
 from datetime import datetime
 
-from tests.api.conftest import Api, make_services, serve
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from app.tokens import TokenVerifier
+from tests.api.conftest import Api, make_services, serve, user_token
 
 
 async def test_a_token_opens_its_users_feed_until_it_expires(api: Api):
@@ -30,3 +37,21 @@ async def test_without_a_secret_tokens_are_made_elsewhere(single_store):
         answer = await api.admin.post("/v1/users/ann/tokens", json={})
     assert answer.status_code == 409
     assert answer.json()["type"] == "urn:moments:problem:no-token-secret"
+
+
+@pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
+async def test_a_token_made_elsewhere_opens_its_users_feed(single_store, algorithm: str):
+    private = (
+        Ed25519PrivateKey.generate()
+        if algorithm == "EdDSA"
+        else rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    )
+    public = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    services = make_services(single_store, tokens=TokenVerifier(public_key=public.decode()))
+    token = jwt.encode({"sub": "bob", "exp": time.time() + 60}, private, algorithm=algorithm)
+    async with serve(services) as api, api.client(token) as client:
+        assert (await client.get("/v1/users/bob/feed")).status_code == 200
+        assert (await client.get("/v1/users/ann/feed")).status_code == 403
+        assert (await client.get("/v1/users/bob/friends")).status_code == 403
+        async with api.client(user_token("bob")) as other:
+            assert (await other.get("/v1/users/bob/feed")).status_code == 401
