@@ -102,8 +102,9 @@ class Slicer:
         self._stats = stats
         self._lease = keys.lease(shard, keys.FANOUT)
         self._stream = keys.posts(shard)
-        # An event is closed only once its slices are safe, as its post is. On one server they are
-        # safe before the closing is, whatever that loses; in a cluster they lie elsewhere.
+        # In a cluster a post, its slices and its closing lie on several servers, and each may lose
+        # its newest writes: a slice waits until its post is safe, the closing for the slices. What
+        # one server loses is in that order anyhow.
         self._durable: Ack = "memory" if store.is_one_server else limits.ack
 
     async def take(self, works: Sequence[Work]) -> list[Turn]:
@@ -119,8 +120,9 @@ class Slicer:
 
     async def _next(self, works: Sequence[Work]) -> list[Turn]:
         calls = [self._next_call(work) for work in works]
+        answers = await self._store.call_many(calls, durable=self._durable)
         turns: list[Turn] = []
-        for work, answer in zip(works, await self._store.call_many(calls), strict=True):
+        for work, answer in zip(works, answers, strict=True):
             if answer == b"lost":
                 raise self._lost()
             if answer == b"missing":

@@ -41,6 +41,7 @@ SETTINGS = {
     "retry_schedule_s": "0.3,0.6,1,2,2,2,2,2,2,2,2,2,2,2,2",
     "request_deadline_s": "5",
     "answer_timeout_s": "3",
+    "ack_timeout_ms": "1500",
     "breaker_open_s": "1",
     "pause_max_s": "1",
     "ping_s": "3",
@@ -106,7 +107,7 @@ async def run(options: Options, directory: Path, tell: Tell) -> Result:
 
 def _terms(options: Options) -> Terms:
     if options.cluster:
-        acts = (Act.KILL, Act.STOP)
+        acts = (Act.KILL, Act.KILL, Act.STOP)
         return Terms(options.seconds, LEASE_S, 0.0, acts, options.gap_s)
     away_s = min(AWAY_S, options.seconds * AWAY_SHARE) if options.away_s is None else options.away_s
     return Terms(options.seconds, LEASE_S, away_s, gap_s=options.gap_s)

@@ -1,22 +1,25 @@
-"""When an event may be closed: once what was fanned out is as safe as its post."""
+"""What waits for what in a cluster, so that whatever server fails nothing is half there."""
 
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
+from typing import Any, cast
 
 import pytest
 
 from app.domain.post import Event, EventKind
 from app.errors import NotDurable
 from app.store import keys
-from app.store.client import Store
+from app.store.client import Call, Store
+from app.store.durability import Ack
 from tests.opened_store import opened
+from tests.store_servers import StoreCluster
 from tests.workers.rig import SHARDS, Rig, users_of
 from workers.slices import FanoutLimits, FanoutStats, Slicer, Work
 
-ANN = users_of(0, 1)[0]
+ANN, BEN = users_of(0, 1)[0], users_of(1, 1)[0]
 TOKEN = b"one"
 
 
-def slicer(store: Store, ack: Any) -> Slicer:
+def slicer(store: Store, ack: Ack) -> Slicer:
     limits = FanoutLimits(
         retention_s=3_600,
         inbox_max=100,
@@ -32,7 +35,7 @@ def slicer(store: Store, ack: Any) -> Slicer:
 
 async def new_post(rig: Rig) -> Work:
     """One to a friend of another shard, accepted and on its author's stream."""
-    await rig.befriend(ANN, users_of(1, 1)[0])
+    await rig.befriend(ANN, BEN)
     await rig.store.execute("SET", keys.lease(0, keys.FANOUT), TOKEN)
     post = await rig.post(ANN)
     stream = keys.posts(0)
@@ -41,31 +44,63 @@ async def new_post(rig: Rig) -> Work:
     return Work(entry, Event(post.id, 1, EventKind.CREATED), ANN)
 
 
-@pytest.mark.parametrize("ack", ["fsync", "replica"])
-async def test_in_a_cluster_an_event_stays_open_while_its_slice_may_be_lost(
-    store_cluster: Any, ack: str
-) -> None:
-    """Nobody has a replica here, and no disk is ever asked to sync."""
+@pytest.fixture
+async def unsafe_store(store_cluster: StoreCluster) -> AsyncIterator[Store]:
+    """Nobody has a replica there, and no disk is ever asked to sync."""
     async with opened(store_cluster.url, ack_timeout_ms=50) as store:
         await store.broadcast("FLUSHALL")
         await store.broadcast("CONFIG", "SET", "appendfsync", "no")
-        rig = Rig.on(store)
-        work = await new_post(rig)
-        try:
+        yield store
+        await store.broadcast("CONFIG", "SET", "appendfsync", "everysec")
+
+
+@pytest.mark.parametrize("ack", ["fsync", "replica"])
+async def test_a_post_that_may_be_lost_is_pushed_to_nobody_yet(
+    unsafe_store: Store, store_cluster: StoreCluster, ack: Ack
+) -> None:
+    rig = Rig.on(unsafe_store)
+    work = await new_post(rig)
+    async with opened(store_cluster.url, ack_timeout_ms=50) as another:
+        for store in (unsafe_store, another):  # the next owner has written nothing itself
             with pytest.raises(NotDurable):
                 await slicer(store, ack).take([work])
-        finally:
-            await store.broadcast("CONFIG", "SET", "appendfsync", "everysec")
-        assert await store.execute("XLEN", keys.posts(0)) == 1
-        while not (await slicer(store, "memory").take([work]))[0].ends:
-            pass  # the next owner first takes the same slice again
-        assert await store.execute("XLEN", keys.posts(0)) == 0
+    assert await rig.inboxes([BEN]) == {BEN: []}
 
 
-async def test_one_server_loses_the_closing_before_the_slice_so_that_nothing_is_waited_for(
+class Listening:
+    """A store at which is heard what the calls of each script wait for."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.waits: dict[str, str] = {}
+
+    async def call_many(self, calls: Iterable[Call], *, durable: Ack = "memory") -> list[Any]:
+        listed = list(calls)
+        self.waits |= dict.fromkeys((call.script for call in listed), durable)
+        return await self._store.call_many(listed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def waits(store: Store, ack: Ack) -> dict[str, str]:
+    rig, listening = Rig.on(store), Listening(store)
+    work = await new_post(rig)
+    assert (await slicer(cast(Store, listening), ack).take([work]))[0].ends
+    assert await rig.inboxes([BEN]) == {BEN: ["c1"]}
+    assert await store.execute("XLEN", keys.posts(0)) == 0
+    return listening.waits
+
+
+async def test_an_event_is_closed_only_once_its_slice_is_safe(unsafe_store: Store) -> None:
+    assert await waits(unsafe_store, "replica") == {
+        "next_slice": "replica",
+        "fan_out": "replica",
+        "finish_event": "memory",
+    }
+
+
+async def test_one_server_loses_the_closing_first_so_that_nothing_waits(
     single_store: Store,
 ) -> None:
-    rig = Rig.on(single_store)
-    work = await new_post(rig)
-    await slicer(single_store, "replica").take([work])
-    assert await single_store.execute("XLEN", keys.posts(0)) == 0
+    assert set((await waits(single_store, "replica")).values()) == {"memory"}

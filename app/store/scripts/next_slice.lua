@@ -99,6 +99,7 @@ else
   end
   if limit < 0 then
     last = 0
+    redis.call('HSET', KEYS[2], field, post[4]) -- for whoever waits for a replica: see accept_post
   else
     last = (#a < limit and #b < limit and not a[i] and not b[j]) and 1 or 0
     if #page == 0 then
