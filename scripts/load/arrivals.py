@@ -80,6 +80,21 @@ def every(workload: Workload, gap_s: float, seconds: float) -> list[Arrival]:
     return [Arrival(at_us, workload.celebrity, Kind.CELEBRITY) for at_us in times]
 
 
+def amounting_to(
+    random: random.Random, workload: Workload, deliveries: int, seconds: float
+) -> list[Arrival]:
+    """Posts that make at least so many deliveries, evenly spaced over the time."""
+    authors: list[int] = []
+    while deliveries > 0:
+        author = workload.draw_author(random)
+        authors.append(author)
+        deliveries -= len(workload.authors[author].friends)
+    gap_us = seconds * 1e6 / len(authors)
+    return [
+        Arrival(round(number * gap_us), author, Kind.POST) for number, author in enumerate(authors)
+    ]
+
+
 def _poisson(random: random.Random, per_s: float, seconds: float) -> Iterator[int]:
     if per_s <= 0:
         return

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shlex
 import shutil
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from app.commands.signals import stop_on_signals
 from app.errors import CommandFailed
 from scripts.load.display import Display
 from scripts.load.figures import figures
-from scripts.load.options import Options, read_options
+from scripts.load.options import Options, as_typed, read_options
 from scripts.load.page import page
 from scripts.load.run import Outcome, run
 from scripts.load.scenarios import SCENARIOS
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"store and logs are in {directory}")
     else:
         shutil.rmtree(directory, ignore_errors=True)
-    found = figures(outcome, shlex.join(["python", "scripts/load_test.py", *arguments]))
+    found = figures(outcome, as_typed(arguments, options.key))
     console.print(tables(found))
     _write(found, options.out, console)
     return 1 if any(finding.is_met is False for finding in outcome.findings) else 0

@@ -1,10 +1,15 @@
 """What the load test can be asked for."""
 
 import argparse
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.commands.environment import variable
+
+KEY_VARIABLE = variable("admin_key")
 SECONDS_MAX = 3_600
 RATE_MAX = 100_000
 PEOPLE_MAX = 200_000
@@ -67,7 +72,7 @@ def parser(scenarios: Mapping[str, str]) -> argparse.ArgumentParser:
     given = made.add_argument_group("a running service")
     given.add_argument("--url", help="of its api, such as http://127.0.0.1:8000")
     given.add_argument("--gateway-url", action="append", default=[], metavar="URL", help="ws://…")
-    given.add_argument("--key", help="with all scopes")
+    given.add_argument("--key", help=f"with all scopes; else {KEY_VARIABLE}, which nobody sees")
     given.add_argument("--pid", action="append", default=[], type=int, help="`moments up`, for CPU")
     given.add_argument("--receive-on", metavar="ADDRESS", help="ours, as the service reaches it")
     made.add_argument("--out", type=Path, help="for the report (reports/load/SCENARIO)")
@@ -82,8 +87,9 @@ def read_options(
     """Exits with a message when they make no sense."""
     made = parser(scenarios)
     asked = made.parse_args(arguments)
-    if (asked.url is None) != (asked.key is None) or (asked.url and not asked.gateway_url):
-        made.error("--url, --gateway-url and --key go together")
+    key = asked.key or os.environ.get(KEY_VARIABLE)
+    if bool(asked.url) != bool(asked.gateway_url) or (asked.url and not key):
+        made.error(f"--url, --gateway-url and --key (or {KEY_VARIABLE}) go together")
     chosen = {
         name: defaults[asked.scenario][name] if (given := getattr(asked, name)) is None else given
         for name in ("seconds", "rate", "people", "count", "cycles")
@@ -107,11 +113,17 @@ def read_options(
         settings=dict(asked.set),
         url=asked.url,
         gateway_urls=asked.gateway_url,
-        key=asked.key,
+        key=key,
         pids=asked.pid,
         receive_on=asked.receive_on,
         keep=asked.keep,
     )
+
+
+def as_typed(arguments: Sequence[str], key: str | None) -> str:
+    """The command line, for the report: without the key."""
+    masked = [one.replace(key, "…") if key else one for one in arguments]
+    return shlex.join(["python", "scripts/load_test.py", *masked])
 
 
 def _number(least: float, most: float):

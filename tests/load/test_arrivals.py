@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from scripts.load.arrivals import MIX, Kind, Stream, draw, every, everyday, probes
+from scripts.load.arrivals import MIX, Kind, Stream, amounting_to, draw, every, everyday, probes
 from scripts.load.groups import REAL
 from scripts.load.workload import FULL, draw_workload
 
@@ -60,6 +60,15 @@ def test_posts_to_all_are_evenly_spaced_from_the_beginning_on():
     found = every(WORKLOAD, 2.5, 10)
     assert [one.at_us for one in found] == [0, 2_500_000, 5_000_000, 7_500_000]
     assert {one.author for one in found} == {WORKLOAD.celebrity}
+
+
+@pytest.mark.parametrize("deliveries", [1, 5_000, 50_000])
+def test_posts_can_be_drawn_to_amount_to_so_many_deliveries(deliveries: int):
+    arrivals = amounting_to(random.Random(8), WORKLOAD, deliveries, 10)
+    sizes = [len(WORKLOAD.authors[one.author].friends) for one in arrivals]
+    assert sum(sizes) >= deliveries > sum(sizes[:-1])
+    assert arrivals[0].at_us == 0
+    assert arrivals[-1].at_us < 10_000_000
 
 
 def test_the_same_seed_draws_the_same_posts():

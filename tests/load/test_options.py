@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.load.options import Options, read_options
+from scripts.load.options import Options, as_typed, read_options
 from scripts.load.scenarios import SCENARIOS
 
 ABOUT = {name: scenario.about for name, scenario in SCENARIOS.items()}
@@ -55,13 +55,31 @@ def test_a_count_may_be_written_with_separators():
         (["steady", "--seconds", "3600", "--rate", "100000"], "more than 20,000,000 deliveries"),
         (["steady", "--url", "http://127.0.0.1:8000"], "go together"),
         (["steady", "--url", "http://127.0.0.1:8000", "--key", "mk_x"], "go together"),
+        (["steady", "--gateway-url", "ws://127.0.0.1:8001", "--key", "mk_x"], "go together"),
+        (["steady", "--url", "http://h", "--gateway-url", "ws://h"], "go together"),
         (["steady", "--set", "lease_s"], "NAME=VALUE"),
     ],
 )
 def test_nonsense_is_refused_with_a_word(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ):
+    monkeypatch.delenv("MOMENTS_ADMIN_KEY", raising=False)
     with pytest.raises(SystemExit) as ended:
         read(*arguments)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MOMENTS_ADMIN_KEY", "mk_environment")
+    options = read("steady", "--url", "http://h", "--gateway-url", "ws://h")
+    assert options.key == "mk_environment"
+
+
+def test_the_report_shows_the_command_without_the_key():
+    typed = as_typed(["steady", "--key", "mk_secret", "--set=admin_key=mk_secret"], "mk_secret")
+    assert typed.startswith("python scripts/load_test.py steady --key")
+    assert "mk_secret" not in typed

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.errors import CommandFailed
+from scripts.load.arrivals import amounting_to
 from scripts.load.groups import ALL_WEBHOOKS, OWED
 from scripts.load.results import Finding, Phase, cpu_us_per_delivery
 from scripts.load.scenarios.scenario import Scenario
@@ -49,7 +50,8 @@ async def play(stage: Stage) -> Sequence[Finding]:
 async def _fill(stage: Stage, count: int) -> Phase:
     """Posts that make so many deliveries are accepted and fanned out; nobody sends."""
     seconds = max(1.0, count / FILL_PER_S)
-    phase = await stage.load(f"fill {count:,}", seconds, FILL_PER_S, is_measured=False)
+    posts = amounting_to(stage.random, stage.workload, count, seconds)
+    phase = await stage.load(f"fill {count:,}", seconds, 0.0, extra=posts, is_measured=False)
 
     def is_fanned_out(look: Look) -> bool:
         return look.queues.get("posts") == 0
