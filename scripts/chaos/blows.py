@@ -71,6 +71,7 @@ class Striker:
             fleet.send(blow.name, signal.SIGKILL if blow.act is Act.KILL else signal.SIGTERM)
 
     async def _hit_store(self, blow: Blow) -> None:
-        incident = self._history.begin(blow.act, blow.role, blow.name)
-        await self._fleet.store.hit(blow.act, blow.hold_s)
+        store = self._fleet.store
+        incident = self._history.begin(blow.act, blow.role, blow.name, fails_over=store.fails_over)
+        await store.hit(blow.act, blow.hold_s)
         self._history.end(incident)

@@ -13,6 +13,8 @@ LOOK_S = 0.01
 
 
 class BundledServer:
+    fails_over = False
+
     def __init__(self, directory: Path) -> None:
         self._server = EmbeddedServer(directory)
 

@@ -126,6 +126,8 @@ class ClusterUnderTest:
     """`lag_s`: for so long before a master is killed nothing gets to its replica, whose link is
     down, as it is on a bad network."""
 
+    fails_over = True
+
     def __init__(self, directory: Path, random: random.Random, *, lag_s: float = 0.0) -> None:
         self.failovers = 0
         self._random = random

@@ -38,6 +38,7 @@ class Channel:
     lost: int = 0
     duplicates_explained: int = 0
     duplicates_unexplained: int = 0
+    renumbered: int = 0  # by a fail-over that lost what was pushed already
     wrong_order: int = 0
     gaps: int = 0
     changed: int = 0  # the same offset or id with other contents

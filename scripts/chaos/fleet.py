@@ -36,6 +36,8 @@ _STOPS = ((Role.API,), (Role.GATEWAY,), WORKERS)  # in this order
 class StoreUnderTest(Protocol):
     """What the service keeps everything in."""
 
+    fails_over: bool  # to a replica, when it is hit
+
     @property
     def url(self) -> str: ...
 

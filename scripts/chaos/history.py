@@ -18,13 +18,15 @@ _IN_ORDER = frozenset({Act.TERM, Act.ADD, Act.REMOVE})
 
 @dataclass(slots=True)
 class Incident:
-    """`to_ms` None: it is not over."""
+    """`to_ms` None: it is not over. `fails_over`: a replica took over, which may not have had the
+    newest writes."""
 
     act: Act
     role: Role
     name: str
     from_ms: int
     to_ms: int | None = None
+    fails_over: bool = False
 
     @property
     def is_crash(self) -> bool:
@@ -42,8 +44,8 @@ class Incident:
 class History:
     incidents: list[Incident] = field(default_factory=list[Incident])
 
-    def begin(self, act: Act, role: Role, name: str) -> Incident:
-        incident = Incident(act, role, name, now_ms())
+    def begin(self, act: Act, role: Role, name: str, *, fails_over: bool = False) -> Incident:
+        incident = Incident(act, role, name, now_ms(), fails_over=fails_over)
         self.incidents.append(incident)
         return incident
 
@@ -78,6 +80,15 @@ class History:
             and (incident.to_ms is None or from_ms <= incident.to_ms + HELD_UP_MS)
             for incident in self.incidents
         )
+
+    def renumbers(self, at_ms: int) -> bool:
+        """Whether what was pushed then may have been lost in a fail-over, so that its offset was
+        given once more."""
+        return any(one.fails_over and one.touches(at_ms, at_ms) for one in self.incidents)
+
+    @property
+    def has_failed_over(self) -> bool:
+        return any(one.fails_over for one in self.incidents)
 
     def counts(self) -> Counter[tuple[Role, Act]]:
         return Counter((incident.role, incident.act) for incident in self.incidents)

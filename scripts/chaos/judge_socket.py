@@ -13,9 +13,13 @@ def judge_sockets(findings: Findings, evidence: Evidence, book: Book) -> None:
         inbox = evidence.inboxes[user]
         findings.socket.expected += len(inbox.entries)
         _judge_frames(findings, evidence, listener)
-        _judge_contents(findings, {entry.offset: entry for entry in inbox.entries}, listener)
+        entries = {entry.offset: entry for entry in inbox.entries}
+        _judge_contents(findings, evidence.history, entries, listener)
         for other in listener.others:
             findings.note(findings.socket, "gaps", f"{user} was told {other}")
+        for visit in listener.visits:
+            if visit.is_reset and not evidence.history.has_failed_over:
+                findings.note(findings.socket, "gaps", f"{user} was reset: {visit}")
     for rows in book.by_event.values():
         for row in rows:
             has_socket = row.recipient in evidence.listeners
@@ -26,14 +30,20 @@ def judge_sockets(findings: Findings, evidence: Evidence, book: Book) -> None:
                 findings.note(findings.socket, "contradictions", words)
 
 
-def _judge_contents(findings: Findings, inbox: dict[int, Entry], listener: Listener) -> None:
+def _judge_contents(
+    findings: Findings, history: History, inbox: dict[int, Entry], listener: Listener
+) -> None:
     got = {frame.offset for frame in listener.frames}
     findings.socket.received += len(got & inbox.keys())
     for offset in sorted(inbox.keys() - got):
         findings.note(findings.socket, "lost", f"{listener.user} never got offset {offset}")
     for frame in listener.frames:
         entry = inbox.get(frame.offset)
-        if entry is None or (entry.type, entry.post) != (frame.type, frame.post):
+        if entry is not None and (entry.type, entry.post) == (frame.type, frame.post):
+            continue
+        if history.renumbers(frame.at_ms):
+            findings.socket.renumbered += 1
+        else:
             words = f"{listener.user} got {frame}, in the inbox is {entry}"
             findings.note(findings.socket, "changed", words)
 
@@ -68,7 +78,7 @@ def _judge_step(findings: Findings, listener: Listener, last: Frame | None, fram
 def _judge_repeat(
     findings: Findings, history: History, listener: Listener, seen: Frame, frame: Frame
 ) -> None:
-    if _is_explained(history, listener, seen):
+    if _is_explained(history, listener, seen) or listener.visits[frame.connection].is_reset:
         findings.socket.duplicates_explained += 1
     else:
         ended = listener.visits[seen.connection]

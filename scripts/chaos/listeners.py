@@ -39,13 +39,14 @@ class Frame:
 
 @dataclass(slots=True)
 class Visit:
-    """One connection. `after` is the offset it was opened with, None: from the cursor; `code` is
-    what it was closed with."""
+    """One connection, up to a reset, which begins another visit on the same one. `after` is the
+    offset it was opened with, None: from the cursor; `code` is what it was closed with."""
 
     after: int | None
     began_ms: int
     ended_ms: int | None = None
     code: int | None = None
+    is_reset: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +86,8 @@ class Listener:
                 self.reconnect_ms = reconnect_ms
             case {"type": "hello"}:
                 pass
+            case {"type": "reset"}:
+                self.visits.append(Visit(0, now_ms(), is_reset=True))
             case _:
                 self.others.append(frame)
         return None
@@ -142,6 +145,8 @@ class Listeners:
                 visit.ended_ms = now_ms()
                 if visit.code is None:
                     visit.code = socket.close_code or GONE
+                last = one.visits[-1]
+                last.ended_ms, last.code = visit.ended_ms, visit.code
 
     async def _read(self, one: Listener, socket: ClientConnection) -> None:
         try:

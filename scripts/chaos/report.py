@@ -17,6 +17,7 @@ _ROWS = {
     "lost": "lost",
     "duplicates_explained": "duplicates, by a crash",
     "duplicates_unexplained": "duplicates, unexplained",
+    "renumbered": "renumbered, by a fail-over",
     "wrong_order": "wrong order",
     "gaps": "gaps",
     "changed": "changed contents",
@@ -38,11 +39,11 @@ def lines(result: Result) -> Iterator[str]:
     yield f"came {result.receipts:,} webhook requests, {result.frames:,} frames"
     yield ""
     channels = result.findings.channels
-    yield f"{'deliveries':<26}" + "".join(f"{name:>12}" for name in channels)
+    yield f"{'deliveries':<27}" + "".join(f"{name:>12}" for name in channels)
     for name, words in _ROWS.items():
         counts = "".join(f"{getattr(channel, name):>12,}" for channel in channels.values())
         mark = "" if name not in Channel.FAULTS else "  " if counts.strip("0 ") == "" else " ✗"
-        yield f"{words:<26}{counts}{mark}".rstrip()
+        yield f"{words:<27}{counts}{mark}".rstrip()
     yield ""
     yield from _verdict(result)
 

@@ -11,7 +11,7 @@ from scripts.chaos.evidence import Channel
 from scripts.chaos.ledger import Entry
 from scripts.chaos.listeners import Frame, Visit
 from scripts.chaos.plan import Act, Role
-from tests.chaos.evidence import AT_MS, ENDPOINT, World, at_ms, world
+from tests.chaos.evidence import AT_MS, ENDPOINT, EVENTS, World, at_ms, world
 
 Spoil = Callable[[World], Any]
 
@@ -93,7 +93,8 @@ FAULTS: list[tuple[Spoil, str, str]] = [
     (skip_a_frame, "socket", "lost"),
     (repeat_a_frame, "socket", "duplicates_unexplained"),
     (alter_a_frame, "socket", "changed"),
-    (lambda w: w.listener.others.append({"type": "reset"}), "socket", "gaps"),
+    (lambda w: w.listener.others.append({"type": "gap"}), "socket", "gaps"),
+    (lambda w: w.listener.visits.append(Visit(0, at_ms(3), is_reset=True)), "socket", "gaps"),
     (lambda w: change_row(w, "p1", 0, state="pending"), "socket", "unfinished"),
     (lambda w: change_row(w, "p1", 1, state="delivered"), "socket", "contradictions"),
     (lambda w: w.receipts.pop(1), "webhook", "lost"),
@@ -225,6 +226,38 @@ def test_a_frame_again_on_the_same_connection_is_out_of_order() -> None:
     spoiled = world()
     spoiled.listener.frames.append(Frame(at_ms(4), 0, 2, "post.created", "p2"))
     assert spoiled.judge().socket.wrong_order == 1
+
+
+# What a fail-over may lose
+
+
+def renumber(spoiled: World) -> None:
+    """bob saw at offset 2 what a fail-over took away and brought again, at another offset."""
+    frame = spoiled.listener.frames[1]
+    spoiled.listener.frames[1] = replace(frame, post="p1", type="post.updated")
+    spoiled.listener.visits.append(Visit(0, at_ms(4), is_reset=True))
+    for index, (post, _, type_) in enumerate(EVENTS):
+        spoiled.listener.frames.append(Frame(at_ms(4), 1, index + 1, type_, post))
+    spoiled.receipts[1] = replace(spoiled.receipts[1], offset=4)
+
+
+def test_what_was_pushed_shortly_before_a_fail_over_may_be_renumbered() -> None:
+    spoiled = world()
+    renumber(spoiled)
+    spoiled.crash(Role.STORE, at_ms(1) + 300, at_ms(3))
+    spoiled.history.incidents[0].fails_over = True
+    findings = spoiled.judge()
+    assert findings.complaints == []
+    assert (findings.socket.renumbered, findings.webhook.renumbered) == (1, 1)
+    assert findings.socket.duplicates_explained == 3
+
+
+def test_a_crash_without_a_fail_over_renumbers_nothing() -> None:
+    spoiled = world()
+    renumber(spoiled)
+    spoiled.crash(Role.STORE, at_ms(1) + 300, at_ms(3))
+    findings = spoiled.judge()
+    assert findings.socket.changed == findings.webhook.changed == findings.socket.gaps == 1
 
 
 # What is taken back
