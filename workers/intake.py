@@ -153,7 +153,11 @@ class Intake:
     async def _ledger_rows(
         self, deliveries: Sequence[WebhookDelivery]
     ) -> list[tuple[str, int, Record] | None]:
-        """Recipient, offset and record of each; None where there is nothing to be sent any more."""
+        """Recipient, offset and record of each; None where there is nothing to be sent now.
+
+        A delivery that is final, parked, or scheduled for later is not to be sent for its entry
+        here: that is left over from before a call cancelled it or sent it again.
+        """
         shard = self._shard
         raws = await self._store.run_many(
             [
@@ -162,12 +166,14 @@ class Intake:
                 for command in (
                     ("GET", keys.roster(shard, d.post, d.version, d.slice)),
                     ("HGET", keys.outcomes(shard, d.post, d.version, d.slice), d.endpoint),
+                    ("ZSCORE", keys.retries(shard), str(d)),
                 )
             ]
         )
+        columns = raws[0::3], raws[1::3], raws[2::3], deliveries
         return [
-            _row(roster, record, delivery.endpoint) if roster and record else None
-            for roster, record, delivery in zip(raws[0::2], raws[1::2], deliveries, strict=True)
+            _row(roster, record, delivery.endpoint) if roster and record and due is None else None
+            for roster, record, due, delivery in zip(*columns, strict=True)
         ]
 
     async def _complete(
@@ -177,15 +183,15 @@ class Intake:
         blocked = await self._blocked(asked, posts) if asked else frozenset[Item]()
         found = await self._targets.load({i.endpoint for made in admitted for i in made.items})
         for made in admitted:
+            post = posts.get(made.items[0].event.post) if made.items else None
+            # All items of an entry are of one event, and it makes one body for them.
+            body = None if post is None else self._dispatch.body_of(post, made.items[0].event)
             for item in made.items:
                 item.target = found.targets.get(item.endpoint)
-                ending = _ending(item, posts.get(item.event.post), blocked, found.unusable)
+                item.body = body
+                ending = _ending(item, post, blocked, found.unusable)
                 if ending is not None:
                     made.endings[item] = ending
-                    continue
-                post = posts[item.event.post]
-                assert post is not None
-                item.body = self._dispatch.body_of(post, item.event)
 
     async def _blocked(
         self, items: Sequence[Item], posts: dict[str, Post | None]
@@ -223,7 +229,7 @@ def _ending(
 def _row(raw_roster: bytes, raw_record: bytes, endpoint: str) -> tuple[str, int, Record] | None:
     """Raises `DecodeError`."""
     record = decode_record(raw_record)
-    if record.state.is_final:
+    if record.state.is_final or record.state.is_parked:
         return None
     try:
         roster = decode_roster(raw_roster)

@@ -79,10 +79,11 @@ local function may_become(state, attempts, old, old_attempts)
   return owner and not final[old] and attempts >= old_attempts
 end
 
--- Takes a delivery out of wherever an outcome had put it, because it was delivered after all.
+-- Takes a delivery out of wherever an earlier outcome, or a call, had put it.
 local function take_out(old, endpoint, delivery)
-  redis.call('ZREM', KEYS[2], delivery)
-  if old == 'x' then
+  if old == 'p' or old == 'r' then
+    redis.call('ZREM', KEYS[2], delivery)
+  elseif old == 'x' then
     redis.call('ZREM', KEYS[3], delivery)
   elseif old == 'P' or old == 'R' then
     redis.call('ZREM', 'parked:' .. tag .. ':' .. endpoint, delivery)
@@ -128,9 +129,7 @@ local function record_slice(post, version, number, rows)
       if old then
         local gone = string.lower(old)
         change[gone] = (change[gone] or 0) - 1
-        if state == 'd' then
-          take_out(old, id, prefix .. id)
-        end
+        take_out(old, id, prefix .. id)
       end
       local came = string.lower(state)
       change[came] = (change[came] or 0) + 1
