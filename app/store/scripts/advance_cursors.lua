@@ -2,7 +2,7 @@
 -- Moves users' cursors forward: never back, never past the newest offset.
 -- KEYS  cursors, trimmed, repushes
 -- ARGV  tag, user, offset, user, offset …
--- Returns the cursors as they stand, one for each user.  Derived keys, same tag: inbox.
+-- Returns the cursors as they stand, one for each user.  Derived keys, all with the same tag: inbox.
 local result, writes, settled = {}, {}, {}
 for i = 2, #ARGV, 2 do
   local user, offset = ARGV[i], tonumber(ARGV[i + 1])

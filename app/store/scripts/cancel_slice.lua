@@ -2,7 +2,7 @@
 -- Cancels what is still pending of one slice of one version of a deleted post.
 -- KEYS  roster, outcomes, tally, retries
 -- ARGV  tag, post, version, slice, packed time, retention_s
--- Returns how many deliveries were cancelled.  Derived keys, same tag: parked.
+-- Returns how many deliveries were cancelled.  Derived keys, all with the same tag: parked.
 local packed = redis.call('GET', KEYS[1])
 if not packed then
   return 0
