@@ -162,6 +162,11 @@ class Lanes(Generic[T]):
             self._wake(lane, now_s)
         return self._give_turns(now_s) if self._turns else ()
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether a lane waits for its rate, so that `next_wake` has something to say."""
+        return self._timers.live > 0
+
     def next_wake(self) -> float | None:
         """When `ready` is to be called next; None while no lane waits for its rate."""
         return self._timers.next_at_s()

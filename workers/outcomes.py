@@ -14,7 +14,7 @@ from app.domain.delivery import State
 from app.errors import StoreError
 from app.store import keys
 from app.store.client import Store
-from app.wire import Record, encode_batch, encode_record, encode_time
+from app.wire import encode_batch, encode_time, pack_record
 from workers.notices import Notice
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 BACKOFF_MAX_S = 2.0
 PATIENCE_S = 30.0  # how long outcomes of a lease that is lost are offered to a store that is away
 
-Row = tuple[str, int, str, str, int, bytes]
+Row = tuple[str, int, State, str, int, bytes]
 Place = tuple[str, int, int]  # post, version, slice
 Fields = dict[str, str | int]
 
@@ -143,8 +143,8 @@ class OutcomeWriter:
         step: a delivery back on the schedule must not be in the stream as well.
         """
         batch = self._batch
-        record = encode_record(Record(state, attempts, status, at_ms, error, due_ms, base))
-        row = (endpoint, attempts, state.value, record, due_ms, log_entry)
+        record = pack_record(state, attempts, status, at_ms, error, due_ms, base)
+        row = (endpoint, attempts, state, record, due_ms, log_entry)
         rows = batch.rows.get(place)
         if rows is None:
             batch.rows[place] = [row]
@@ -181,7 +181,8 @@ class OutcomeWriter:
 
     def _note(self, batch: _Batch) -> None:
         batch.size += 1
-        self._added.set()
+        if batch.size == 1:
+            self._added.set()
         if batch.size >= self._limits.batch_max:
             self._full_ones.append(batch)
             self._batch = _Batch()

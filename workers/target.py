@@ -16,13 +16,17 @@ _NEVER_MS = 1 << 62
 
 
 class Target:
-    """What the sender keeps of an endpoint between requests. Raises `UrlRejected` when made."""
+    """What the sender keeps of an endpoint between requests. Raises `UrlRejected` when made.
+
+    `takes_query`: the message goes into the query string, and what `request` gets is to be one.
+    """
 
     __slots__ = (
         "_endpoint",
         "_head",
         "_signer",
         "_signs_until_ms",
+        "_target",
         "health",
         "host",
         "id",
@@ -30,6 +34,7 @@ class Target:
         "loaded_at_ms",
         "rate_per_s",
         "retry_schedule_s",
+        "takes_query",
         "url",
     )
 
@@ -58,6 +63,8 @@ class Target:
                 pause_s=self.health.pause_s,
             )
         self._endpoint = endpoint
+        self.takes_query = endpoint.method == "GET"
+        self._target = url.target.encode()
         self._head = self._common_headers()
         self._signer, self._signs_until_ms = signer
 
@@ -82,18 +89,17 @@ class Target:
     ) -> tuple[Url, bytes, bytes]:
         """Where to send, the head and the body. The signature covers what carries the message:
         the body, or with GET the query string, all of it as it stands in the request line."""
-        method = self._endpoint.method
         if now_ms >= self._signs_until_ms:
             self._signer, self._signs_until_ms = _signer(self._endpoint, now_ms)
         timestamp = b"%d" % (now_ms // 1000)
-        if method == "GET":
+        if self.takes_query:
             line, signed = self._with_query(body)
             signature = self._signer.sign(delivery, timestamp, signed)
             body, framing = b"", b""
         else:
             signature = self._signer.sign(delivery, timestamp, body)
-            verb = _METHODS[kind] if method == "rest" else b"POST"
-            line = b"%b %b" % (verb, self.url.target.encode())
+            verb = _METHODS[kind] if self._endpoint.method == "rest" else b"POST"
+            line = b"%b %b" % (verb, self._target)
             framing = b"%bcontent-length: %d\r\n" % (_JSON, len(body))
         head = (
             b"%b HTTP/1.1\r\n%b%bwebhook-id: %b\r\nwebhook-timestamp: %b\r\n"
@@ -103,14 +109,9 @@ class Target:
 
     def _with_query(self, message: bytes) -> tuple[bytes, bytes]:
         """Method and target, and the whole query string."""
-        path, _, own = self.url.target.encode().partition(b"?")
+        path, _, own = self._target.partition(b"?")
         query = b"%b&%b" % (own, message) if own else message
         return b"GET %b?%b" % (path, query), query
-
-    @property
-    def takes_query(self) -> bool:
-        """The message goes into the query string: `body` is to be one."""
-        return self._endpoint.method == "GET"
 
 
 def _signer(endpoint: Endpoint, now_ms: int) -> tuple[Signer, int]:

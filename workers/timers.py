@@ -14,29 +14,29 @@ _STALE_MAX = 64  # more replaced timers than this, and than live ones, are swept
 class Timers(Generic[T]):
     """At most one live timer a lane; `lane.timer_s` says when it is, None that there is none."""
 
-    __slots__ = ("_heap", "_live", "_number")
+    __slots__ = ("_heap", "_number", "live")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Lane[T]]] = []
-        self._live = 0
+        self.live = 0
         self._number = count()  # keeps the heap from comparing lanes
 
     def set(self, lane: Lane[T], at_s: float) -> None:
         """Wakes a lane at `at_s`, or before when it has an earlier timer already."""
         if lane.timer_s is None:
-            self._live += 1
+            self.live += 1
         elif lane.timer_s <= at_s:
             return
         lane.timer_s = at_s
         heappush(self._heap, (at_s, next(self._number), lane))
-        if len(self._heap) > 2 * self._live + _STALE_MAX:
+        if len(self._heap) > 2 * self.live + _STALE_MAX:
             self._heap = [timer for timer in self._heap if timer[2].timer_s == timer[0]]
             heapify(self._heap)
 
     def cancel(self, lane: Lane[T]) -> None:
         if lane.timer_s is not None:
             lane.timer_s = None
-            self._live -= 1
+            self.live -= 1
 
     def next_at_s(self) -> float | None:
         heap = self._heap

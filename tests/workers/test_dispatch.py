@@ -40,7 +40,7 @@ class Owner:
         self.to_look_after: list[tuple[str, int]] = []
         self.health: dict[str, Any] = {}
 
-    def record(self, item: Item, state: State, attempts: int, **more: Any) -> None:
+    def record(self, item: Item, state: State, attempts: int, at_ms: int, **more: Any) -> None:
         self.records.append({"item": item, "state": state, "attempts": attempts, **more})
 
     def forget(self, item: Item) -> None:

@@ -85,7 +85,9 @@ class Connection(asyncio.BufferedProtocol):
         self._received = self._status = self._interims = 0
         self._head = self._excerpt = b""
         self._is_complete = False
-        cast(asyncio.Transport, self._transport).write(exchange.payload)
+        transport = self._transport
+        assert transport is not None
+        transport.write(exchange.payload)
 
     def fail(self, failure: Failure) -> None:
         """End the exchange, if there is one, with this outcome, and the connection with it."""
@@ -209,7 +211,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end(self, error: Exception | None) -> None:
         """The server ended the connection during an exchange: cleanly, or with an error."""
-        exchange = cast(Exchange, self._exchange)
+        exchange = self._exchange
+        assert exchange is not None
         if not self._received and self._has_served and not exchange.is_resent:
             self._exchange = None
             self._pool.resend(self, exchange)
@@ -219,7 +222,8 @@ class Connection(asyncio.BufferedProtocol):
             self.fail(_failure_at_end(error, self._received))
 
     def _finish(self, failure: Failure | None, is_reusable: bool) -> None:
-        exchange = cast(Exchange, self._exchange)
+        exchange = self._exchange
+        assert exchange is not None
         self._exchange = None
         self._has_served = True
         now = monotonic()

@@ -823,6 +823,8 @@ class full_backlog:
 
         loop = asyncio.get_running_loop()
         self.listener = socket.socket()
+        # Whoever else uses this address leaves connections behind that are not quite over.
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(self.address)
         self.listener.listen(0)
         self.fillers = [socket.socket() for _ in range(4)]
