@@ -47,7 +47,9 @@ STARTED = Metric(
 # api
 REQUESTS = Metric("moments_api_requests_total", Kind.COUNTER, "Requests answered, by status.")
 REQUEST_TIME = Metric(
-    "moments_api_request_seconds", Kind.HISTOGRAM, "From a request's head to the end of its answer."
+    "moments_api_request_seconds",
+    Kind.HISTOGRAM,
+    "From a request's head to the end of its answer; long polls and pings are left out.",
 )
 REQUESTS_OPEN = Metric("moments_api_requests_open", Kind.GAUGE, "Requests being answered.")
 PROBLEMS = Metric("moments_api_problems_total", Kind.COUNTER, "Error answers, by kind of problem.")

@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 from starlette.types import Message, Send
 
-from app.wire import encode_json as json_bytes
-
-__all__ = ["JSON", "Answer", "Header", "json_bytes", "model_answer"]
-
 Header = tuple[bytes, bytes]
 
 JSON = b"application/json"

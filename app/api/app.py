@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
-from time import perf_counter
 from typing import NoReturn
 
 from starlette.applications import Starlette
@@ -17,7 +16,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.answers import Answer, json_bytes
+from app.api.answers import Answer
 from app.api.auth import Access, Doorkeeper
 from app.api.call import OWN_PARAMETERS, Ask, Call, Resource
 from app.api.canary import Canary
@@ -28,6 +27,7 @@ from app.api.schemas.fields import Nothing
 from app.api.schemas.operations import Description
 from app.api.services import Services
 from app.api.stats import Stats, register
+from app.wire import encode_json
 
 
 def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette:
@@ -63,11 +63,18 @@ async def running(services: Services) -> AsyncGenerator[None]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(services.waiters.run(), name="waiters")
         tasks.create_task(canary.run(stop), name="canary")
+        watching = tasks.create_task(_watch_epoch(services), name="epoch")
         try:
             yield
         finally:
             stop.set()
+            watching.cancel()
             services.waiters.release()
+
+
+async def _watch_epoch(services: Services) -> None:
+    if services.watch is not None:
+        await services.watch.run(services.begin_anew)
 
 
 async def openapi(_: Ask[Nothing, Nothing]) -> Answer:
@@ -83,7 +90,7 @@ ALL_CALLS = (
 
 @cache
 def description() -> bytes:
-    return json_bytes(document(ALL_CALLS))
+    return encode_json(document(ALL_CALLS))
 
 
 def make_routes(calls: Iterable[Call], services: Services) -> list[BaseRoute]:
@@ -135,7 +142,6 @@ class Problems:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = perf_counter()
         started = False
 
         async def watched(message: Message) -> None:
@@ -150,5 +156,5 @@ class Problems:
                 raise
             problem = problem_of(error)
             self._stats.refusals.note(problem.kind, problem.detail)
-            self._stats.note(problem.kind.status, perf_counter() - began)
+            self._stats.by_status[problem.kind.status] += 1
             await problem.answer().send(send, head_only=scope["method"] == "HEAD")

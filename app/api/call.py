@@ -142,29 +142,34 @@ class Resource:
         stats.open += 1
         status = CLIENT_GONE
         try:
-            answer = await self._answer(scope, receive)
+            answer, has_waited = await self._answer(scope, receive)
             await answer.send(send, head_only=scope["method"] == "HEAD")
             status = answer.status
+            if not has_waited:
+                stats.time.observe(perf_counter() - started)
         except ClientDisconnect:
             pass  # nobody is left to answer; it is counted as such
         finally:
             stats.open -= 1
-            stats.note(status, perf_counter() - started)
+            stats.by_status[status] += 1
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, receive: Receive) -> tuple[Answer, bool]:
+        """The answer, and whether it had leave to wait for something to happen."""
+        waits_s: float | None = 0.0
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         call = self._calls.get(method)
         try:
             if call is None:
-                return self._without_call(scope["method"])
+                return self._without_call(scope["method"]), False
             ask = await self._ask(call, scope, receive)
-            return await self._in_time(call.handler(ask), call.waits_s(ask))
+            waits_s = call.waits_s(ask)
+            return await self._in_time(call.handler(ask), waits_s), waits_s != 0.0
         except ClientDisconnect:
             raise
         except Exception as error:
             problem = problem_of(error)
             self._stats.refusals.note(problem.kind, problem.detail)
-            return problem.answer()
+            return problem.answer(), waits_s != 0.0
 
     async def _in_time(self, work: Awaitable[T], waits_s: float | None = 0.0) -> T:
         limit_s = self._services.limits.answer_timeout_s

@@ -1,7 +1,9 @@
 """Endpoints: making and changing webhook addresses, their secrets, pings and attempt logs."""
 
+import asyncio
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from app.api.answers import Answer, model_answer
@@ -189,14 +191,17 @@ async def _changes(body: EndpointChange, services: Services) -> Mapping[str, Any
 
 
 async def _vetted(text: str, services: Services) -> str:
-    """The URL in its checked form. A name without an address may get one later."""
-    try:
-        url = parse_url(text, allow_ports=services.limits.allow_ports)
-        await services.guard.vet(url)
-    except (UrlRejected, Blocked) as error:
-        raise invalid("url", str(error)) from None
-    except Unresolved:
-        return text
+    """The URL, if webhooks may go there. It is judged again for every connection.
+
+    A name without an address may get one later, and so may one whose servers do not answer now.
+    """
+    with suppress(Unresolved, TimeoutError):
+        try:
+            url = parse_url(text, allow_ports=services.limits.allow_ports)
+            async with asyncio.timeout(services.limits.lookup_timeout_s):
+                await services.guard.vet(url)
+        except (UrlRejected, Blocked) as error:
+            raise invalid("url", str(error)) from None
     return text
 
 

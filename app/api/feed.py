@@ -8,14 +8,14 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
-from app.api.answers import Answer, json_bytes, model_answer
+from app.api.answers import Answer, model_answer
 from app.api.call import Ask
 from app.api.schemas.feed import Cursor, CursorMove, FeedQuery
 from app.api.schemas.fields import Nothing
 from app.api.waiters import Wait
 from app.domain.post import Event, Post
 from app.store.inbox import InboxPage
-from app.wire import event_type, post_json
+from app.wire import encode_json, event_type, post_json
 
 PAGE_BYTES_MAX = 4 * 1024 * 1024
 
@@ -103,8 +103,8 @@ def _feed(epoch: str, page: InboxPage, posts: Mapping[str, Post | None]) -> byte
         "head_offset": page.head,
         "cursor": page.cursor,
     }
-    body = json_bytes(head)[:-1] + b',"items":[' + b",".join(items) + b"],"
-    return body + json_bytes(tail)[1:]
+    body = encode_json(head)[:-1] + b',"items":[' + b",".join(items) + b"],"
+    return body + encode_json(tail)[1:]
 
 
 def _cut(items: Iterable[bytes]) -> list[bytes]:

@@ -9,7 +9,8 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from app import errors
-from app.api.answers import Answer, Header, json_bytes
+from app.api.answers import Answer, Header
+from app.wire import encode_json
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Problem(errors.MomentsError):
             (name.lower().encode(), value.encode("latin-1", "replace"))
             for name, value in self.headers.items()
         ]
-        return Answer(self.kind.status, json_bytes(self.document()), MEDIA_TYPE, tuple(headers))
+        return Answer(self.kind.status, encode_json(self.document()), MEDIA_TYPE, tuple(headers))
 
 
 def invalid(field: str, message: str) -> Problem:

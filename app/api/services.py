@@ -4,13 +4,15 @@ from dataclasses import dataclass, field
 
 from app.api.stats import Stats
 from app.api.waiters import Waiters
+from app.clock import now_ms
 from app.guard import Guard
 from app.metrics import Metrics
 from app.settings import Settings
-from app.store.apikeys import ApiKeys
+from app.store.apikeys import ApiKeys, Scope
 from app.store.bodies import Bodies
 from app.store.client import Store
 from app.store.endpoints import Endpoints
+from app.store.epoch import EpochWatch
 from app.store.graph import Graph
 from app.store.inbox import Inbox
 from app.store.ledger import Ledger
@@ -23,12 +25,14 @@ class Limits:
     """Limits of the API. `ping_timeout_s` is for the whole way to a sender and back.
 
     A call answers at the latest `answer_timeout_s` after its body, and that `body_timeout_s`
-    after its head; what a long poll or a ping waits on purpose comes on top.
+    after its head; what a long poll or a ping waits on purpose comes on top. `lookup_timeout_s`
+    is for the name in an endpoint's URL.
     """
 
     body_bytes_max: int = 256 * 1024
     body_timeout_s: float = 30.0
     answer_timeout_s: float = 10.0
+    lookup_timeout_s: float = 3.0
     import_line_bytes_max: int = 4_096
     retention_s: int = 7 * 86_400
     allow_ports: tuple[int, ...] = ()
@@ -53,9 +57,9 @@ class Limits:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
-    """Made once, before the first request, by whoever runs the api."""
+    """Made once, before the first request, by whoever runs the api. Only `epoch` ever changes."""
 
     store: Store
     shards: int
@@ -74,3 +78,18 @@ class Services:
     metrics: Metrics
     limits: Limits = field(default_factory=Limits)
     stats: Stats = field(default_factory=Stats)
+    admin_key: str | None = None
+    watch: EpochWatch | None = None
+
+    async def prepare(self) -> None:
+        """Makes the first key, which is there again after every start."""
+        if self.admin_key is not None:
+            scopes = frozenset({Scope.ADMIN})
+            await self.api_keys.ensure(self.admin_key, "admin", scopes, now_ms())
+
+    async def begin_anew(self, epoch: str) -> None:
+        """The store has lost everything: keys, routes, inboxes."""
+        self.api_keys.forget()
+        await self.prepare()
+        self.epoch = epoch
+        await self.waiters.begin_anew()

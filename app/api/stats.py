@@ -22,10 +22,6 @@ class Stats:
     accepted: int = 0
     refused: int = 0
 
-    def note(self, status: int, duration_s: float) -> None:
-        self.by_status[status] += 1
-        self.time.observe(duration_s)
-
     def requests(self) -> dict[Labels, float]:
         return {(("status", str(status)),): count for status, count in self.by_status.items()}
 

@@ -146,6 +146,11 @@ class Waiters:
                 await self._pause(self._sweep_s)
                 await self._on_pushes([Push(shard, None, ()) for shard in range(self._shards)])
 
+    async def begin_anew(self) -> None:
+        """The store has lost this node's place and all its routes."""
+        await self._node.beat()
+        await self._on_pushes([Push(shard, None, ()) for shard in range(self._shards)])
+
     async def _on_pushes(self, pushes: Sequence[Push]) -> None:
         for push in pushes:
             if push.event is None and not push.recipients:

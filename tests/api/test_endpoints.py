@@ -7,6 +7,7 @@ from app.clock import now_ms
 from app.domain.attempt import Failure, Outcome
 from app.domain.ids import shard_of_id
 from app.domain.signature import decode_secret
+from app.guard import Guard
 from app.store import keys
 from app.wire import encode_attempt
 from tests.api.conftest import Api, make_services, serve, snapshot, whsec
@@ -124,6 +125,20 @@ async def test_an_empty_schedule_means_no_retries(api: Api):
 
 async def test_a_name_that_does_not_resolve_now_is_taken(api: Api):
     assert (await make(api, url="https://later.example/"))["url"] == "https://later.example/"
+
+
+async def test_a_name_whose_servers_do_not_answer_is_taken_soon(single_store):
+    async def silent(_: str) -> list[str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    limits = Limits(lookup_timeout_s=0.02, answer_timeout_s=5)
+    services = make_services(single_store, limits=limits, guard=Guard(resolve=silent))
+    async with serve(services) as api:
+        made = await make(api)
+        assert made["url"] == URL
+        changed = await api.admin.patch(f"/v1/endpoints/{made['id']}", json={"url": f"{URL}&b=2"})
+    assert changed.json()["url"] == f"{URL}&b=2"
 
 
 async def test_the_values_of_headers_are_shown_to_admins_only(api: Api):

@@ -64,10 +64,35 @@ async def test_metrics_count_the_requests_of_this_process(single_api: Api):
     assert "moments_api_request_seconds_count 2.0" in lines
 
 
-async def test_stats_are_an_object(api: Api):
+async def test_waiting_on_purpose_is_not_taken_for_being_slow(running_api: Api):
+    time = running_api.services.stats.time
+    await running_api.admin.get("/v1/users/bob/feed?wait_s=0.05")
+    assert sum(time.counts) == 0
+    await running_api.admin.get("/v1/users/bob/feed")
+    assert sum(time.counts) == 1
+    assert running_api.services.stats.by_status[200] == 2
+
+
+async def test_stats_tell_what_waits_who_owns_it_and_who_lives(api: Api):
+    store = api.services.store
+    post = await api.publish()
+    await api.admin.post("/v1/endpoints", json={"user": "bob", "url": "https://public.example/"})
+    await store.execute("SET", keys.lease(3, keys.SENDER), "w1.random")
+    await store.execute("ZADD", keys.NODES, 1_769_860_800_123, "gateway-1")
+    await store.execute("ZADD", keys.WORKERS, 1_769_860_800_123, "sender:w1")
     answer = await api.admin.get("/v1/stats")
     assert answer.status_code == 200
-    assert isinstance(answer.json(), dict)
+    found = answer.json()
+    assert found["shards"] == len(found["queues_by_shard"]) == SHARDS
+    assert found["queues"]["posts"] == 1
+    assert found["queues_by_shard"][shard_of_id(post["id"])]["posts"] == 1
+    assert found["endpoints"] == {"active": 1, "open": 0, "disabled": 0}
+    held = [lease for lease in found["leases"] if lease["holder"]]
+    assert held == [{"role": "sender", "shard": 3, "holder": "w1"}]
+    assert found["nodes"] == [{"id": "gateway-1", "seen_at": "2026-01-31T12:00:00.123Z"}]
+    assert found["workers"] == [
+        {"id": "w1", "role": "sender", "seen_at": "2026-01-31T12:00:00.123Z"}
+    ]
 
 
 async def test_the_api_sends_canaries_while_it_runs(running_api: Api):
