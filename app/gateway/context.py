@@ -1,5 +1,6 @@
 """What all sockets of a gateway share: its limits, its counters, its clock, and whom to tell."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from app.gateway.limits import Limits
 from app.gateway.notices import Notices
 from app.gateway.stats import Stats
 from app.gateway.wheel import Wheel
-from app.tokens import Claims
+from app.tokens import LEEWAY_S, Claims
 
 if TYPE_CHECKING:
     from app.gateway.connection import Connection
@@ -33,3 +34,8 @@ class Context:
     lost: Callable[[], None]  # a connection has ended
     advance: Callable[[str, int], None]  # a user's cursor
     repushed: Callable[[str, int, int], None]  # user, offset, attempts
+
+
+def deadline(claims: Claims, now: float) -> float:
+    """When a socket opened with this token is closed, by the clock that `now` is of."""
+    return now + claims.expires_at + LEEWAY_S - time.time()

@@ -38,9 +38,9 @@ class Cursors:
     def advance(self, user: str, offset: int) -> None:
         offsets = self._offsets
         if offset > offsets.get(user, 0):
-            offsets[user] = offset
-            if len(offsets) == 1:
+            if not offsets:
                 self._wake.set()
+            offsets[user] = offset
 
     def repushed(self, user: str, offset: int, attempts: int) -> None:
         self._repushes[user] = (offset, attempts)

@@ -10,7 +10,7 @@ from app.errors import StoreError
 from app.gateway.connection import Connection
 from app.gateway.encoding import JSON, EventFrames
 from app.gateway.pacing import Pacer
-from app.gateway.session import READ, WRITE
+from app.gateway.session import LIVE, READ
 from app.gateway.stats import Stats
 from app.store.nodes import Push
 
@@ -26,6 +26,7 @@ class Posts(Protocol):
 
 
 Frames = Mapping[Event, EventFrames]
+Group = Sequence[tuple[Push, EventFrames]]
 
 
 async def frames_of(events: Collection[Event], posts: Posts) -> Frames:
@@ -100,27 +101,56 @@ class Hub:
             return
         pacer = Pacer()
         for group in _groups(told, frames, self._group_bytes_max):
-            dirty: list[Connection] = []
-            for push, of_event in group:
-                self._take(push, of_event, dirty)
-                if pacer.is_due:
-                    await pacer.rest()
-            await _flush(dirty, pacer)
+            if all(of_event is group[0][1] for _, of_event in group):
+                await self._write(group, pacer)
+            else:
+                await self._collect(group, pacer)
+
+    async def _write(self, group: Group, pacer: Pacer) -> None:
+        """One event: nobody gets it twice, so that nothing has to be collected.
+
+        The hot path, like `_take`: once for each socket of each recipient of each post.
+        """
+        sockets, taken = self._sockets, 0
+        for push, frames in group:
+            text = frames.text
+            for user, offset in push.recipients:
+                for connection in sockets.get(user, ()):
+                    session = connection.session
+                    if session.state is LIVE and offset == session.next:
+                        session.next = offset + 1  # as `push` does it, less a call
+                        of_encoding = text if connection.encoding is JSON else frames.binary
+                        connection.write(of_encoding.at(offset))
+                        taken += 1
+                    elif session.push(offset) is READ:
+                        connection.ask()
+            if pacer.is_due:
+                await pacer.rest()
+        self._stats.frames_sent += taken
+
+    async def _collect(self, group: Group, pacer: Pacer) -> None:
+        """Several events: each socket is written to once, with all of them."""
+        dirty: list[Connection] = []
+        for push, frames in group:
+            self._take(push, frames, dirty)
+            if pacer.is_due:
+                await pacer.rest()
+        await _flush(dirty, pacer)
 
     def _take(self, push: Push, frames: EventFrames, dirty: list[Connection]) -> None:
-        """The hot path: once for each socket of each recipient of each post."""
         sockets, text, taken = self._sockets, frames.text, 0
         for user, offset in push.recipients:
             for connection in sockets.get(user, ()):
-                verdict = connection.session.push(offset)
-                if verdict is WRITE:
+                session = connection.session
+                if session.state is LIVE and offset == session.next:
+                    session.next = offset + 1
                     outgoing = connection.outgoing
                     if not outgoing:
                         dirty.append(connection)
                     of_encoding = text if connection.encoding is JSON else frames.binary
                     outgoing.append(of_encoding.at(offset))
                     taken += 1
-                elif verdict is READ:
+                elif session.push(offset) is READ:
                     connection.ask()
         self._stats.frames_sent += taken
 
@@ -145,9 +175,7 @@ class Hub:
             self._rejoin([user for user in self._sockets if shard_of(user, self._shards) in lost])
 
 
-def _groups(
-    pushes: Iterable[Push], frames: Frames, bytes_max: int
-) -> Iterator[list[tuple[Push, EventFrames]]]:
+def _groups(pushes: Iterable[Push], frames: Frames, bytes_max: int) -> Iterator[Group]:
     """Pushes whose frames together have about `bytes_max`: what a socket gets in one write, and
     what its transport may have to hold if the other side reads nothing."""
     group: list[tuple[Push, EventFrames]] = []

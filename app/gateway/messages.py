@@ -1,7 +1,11 @@
-"""What clients may say, read from decoded messages: an ack, or a new token."""
+"""What clients may say, and how it is read from their messages: an ack, or a new token."""
 
 from dataclasses import dataclass
 from typing import Any, Final, cast
+
+from app.errors import DecodeError
+from app.gateway.encoding import JSON, Encoding
+from app.gateway.incoming import Message
 
 QUOTED_CHARS_MAX: Final = 40
 
@@ -25,6 +29,17 @@ class Unknown:
     """Not a message of this protocol; `reason` says what is wrong with it."""
 
     reason: str
+
+
+def read(message: Message, encoding: Encoding) -> Ack | Renew | Unknown:
+    """What a whole message says on a socket of this encoding."""
+    name = encoding.subprotocol
+    if message.is_text is not (encoding is JSON):
+        return Unknown(f"the other kind of frame on {name}")
+    try:
+        return parse(encoding.decode(message.payload))
+    except DecodeError:
+        return Unknown(f"this cannot be decoded as {name} says")
 
 
 def parse(message: Any) -> Ack | Renew | Unknown:

@@ -2,10 +2,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import pytest
+from msgpack import unpackb
 
 from app.domain.post import Event, EventKind
 from app.domain.shard import shard_of
 from app.errors import StoreUnavailable
+from app.gateway.encoding import MSGPACK, EventFrames
 from app.gateway.hub import Hub
 from app.gateway.limits import Limits
 from app.gateway.session import LIVE, READING
@@ -49,6 +51,14 @@ def push(*recipients: tuple[str, int], event: Event | None = EVENT, shard: int =
     return Push(shard, event, recipients)
 
 
+def burst(user: str, count: int) -> list[Push]:
+    """Events 1 … `count`, as one read brings them."""
+    return [
+        push((user, number), event=Event(POST_ID, number, EventKind.UPDATED))
+        for number in range(1, count + 1)
+    ]
+
+
 async def test_a_post_goes_to_every_socket_of_its_recipients_and_to_nobody_else():
     async with Table() as table:
         bobs = [await table.open("bob", 4), await table.open("bob", 4)]
@@ -72,7 +82,7 @@ async def test_what_one_read_brought_goes_out_in_one_write(monkeypatch: pytest.M
             "_send",
             lambda self, data: sizes.append(len(data)) or send(self, data),
         )
-        await table.hub.on_pushes([push(("bob", offset)) for offset in range(1, 21)])
+        await table.hub.on_pushes(burst("bob", 20))
         assert await bob.client.offsets(20) == list(range(1, 21))
         assert len(sizes) == 1
 
@@ -83,7 +93,7 @@ async def test_one_write_has_a_bound_so_that_nobody_is_behind_for_one_read():
     async with Table(limits) as table:
         table.posts.posts[POST_ID] = make_post(1_000)
         bob = await table.open("bob")
-        await table.hub.on_pushes([push(("bob", offset)) for offset in range(1, 41)])
+        await table.hub.on_pushes(burst("bob", 40))
         assert await bob.client.offsets(40) == list(range(1, 41))
         assert table.rig.stats.fallen_behind == 0
 
@@ -92,8 +102,30 @@ async def test_one_event_larger_than_the_bound_is_written_all_the_same():
     async with Table(Limits(unsent_bytes_max=2_000)) as table:
         table.posts.posts[POST_ID] = make_post(20_000)
         bob = await table.open("bob")
-        await table.hub.on_pushes([push(("bob", 1)), push(("bob", 2))])
+        await table.hub.on_pushes(burst("bob", 2))
         assert await bob.client.offsets(2) == [1, 2]
+
+
+async def test_one_event_goes_out_behind_what_was_collected_before():
+    async with Table() as table:
+        bob = await table.open("bob")
+        frames = EventFrames(EVENT, make_post())
+        bob.connection.session.push(1)
+        bob.connection.outgoing.append(frames.text.at(1))
+        await table.hub.on_pushes([push(("bob", 2)), push(("bob", 1))])
+        assert await bob.client.offsets(2) == [1, 2]
+
+
+async def test_a_burst_is_for_every_encoding_and_for_those_who_missed_some():
+    async with Table() as table:
+        text, binary = await table.open("bob"), await table.open("bob", encoding=MSGPACK)
+        late = await table.open("eve", 7)
+        pushes = [*burst("bob", 3), push(("eve", 9), event=Event(POST_ID, 9, EventKind.UPDATED))]
+        await table.hub.on_pushes(pushes)
+        assert await text.client.offsets(3) == [1, 2, 3]
+        frames = [await binary.client.frame() for _ in range(3)]
+        assert [unpackb(bytes(frame.data))["offset"] for frame in frames] == [1, 2, 3]
+        assert table.rig.asked == [late.connection]
 
 
 async def test_each_body_is_asked_for_once_for_all_that_was_read():
@@ -177,7 +209,7 @@ async def test_a_long_read_lets_the_loop_go_on():
                 await asyncio.sleep(0)
 
         counting = asyncio.create_task(count())
-        await table.hub.on_pushes([push(("bob", offset)) for offset in range(1, 30_000)])
+        await table.hub.on_pushes(burst("bob", 10_000))
         counting.cancel()
         assert turns > 3
         assert bob.connection.session.next > 1
