@@ -1,18 +1,21 @@
 """From a connection to a socket, or to an answer that says why there is none."""
 
+import asyncio
 import json
+import socket
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from app.gateway import server
-from app.gateway.door import Operations
-from app.gateway.handshake import HEAD_BYTES_MAX
+from app.gateway.door import Door, Operations
+from app.gateway.handshake import HEAD_BYTES_MAX, Handshake
 from app.gateway.limits import Limits
-from app.tokens import make_token
+from app.tokens import TokenVerifier, make_token
 from tests.gateway.frames import read_frames, text
 from tests.gateway.gate import SECRET, Gate, running, token_of
+from tests.gateway.rig import Rig
 from tests.wait import wait_until
 
 LOOPS = ("uvloop", "asyncio")
@@ -322,3 +325,34 @@ async def test_a_gateway_that_leaves_takes_no_more_sockets_and_says_that_it_is_n
         assert read_answer(await gate.ask(get("/healthz")))[0] == 200
         status, _, body = read_answer(await gate.ask(get("/readyz")))
         assert (status, json.loads(body)["detail"]) == (503, "Not ready: shutting down.")
+
+
+async def test_a_deadline_that_comes_just_after_the_handshake_does_no_harm():
+    """The wheel may have taken it out already when the request was answered."""
+    rig = Rig()
+    door = Door(
+        *(rig.limits, rig.stats, rig.context.notices, TokenVerifier(SECRET).verify),
+        Operations(),
+        sockets_of=lambda user: 0,
+    )
+    entered: list[asyncio.Transport] = []
+    late: list[bool] = []
+    handshake = Handshake(
+        door,
+        rig.wheel,
+        rig.now + 5,
+        enter=lambda transport, admission, rest: entered.append(transport),
+        late=lambda: late.append(True),
+        left=lambda: None,
+    )
+    ours, theirs = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    ours.setblocking(False)
+    await loop.connect_accepted_socket(lambda: handshake, ours)
+    with theirs:
+        theirs.sendall(request().encode())
+        await wait_until(lambda: entered)
+        handshake.check(rig.now + 5)
+        assert not entered[0].is_closing()
+        assert late == []
+        entered[0].abort()
