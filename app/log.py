@@ -16,7 +16,12 @@ from typing import Any, TextIO
 
 from app.settings import LogFormat
 
-_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",  # of uvicorn: the message once more, with colours
+}
 _OWN_FIELDS = frozenset({"at", "level", "role", "logger", "event", "error"})
 _SECRET_FIELDS = frozenset({"token", "secret", "secrets", "password", "authorization", "admin_key"})
 _MASK = "***"

@@ -79,6 +79,11 @@ def test_a_json_line_is_one_object_with_every_field():
     }
 
 
+def test_what_a_library_says_twice_is_written_once():
+    line = JsonLines("api").format(record("served", color_message="\x1b[36mserved\x1b[0m"))
+    assert "color_message" not in json.loads(line)
+
+
 def test_a_json_line_stays_valid_when_a_secret_in_it_is_masked():
     line = JsonLines("api").format(record('a "Bearer abc" and \\token=x"', auth="Bearer abc"))
     assert json.loads(line)["auth"] == "Bearer ***"
