@@ -14,6 +14,7 @@ from app.commands.process import raise_file_limit
 from app.commands.signals import stop_on_signals
 from app.errors import CommandFailed
 from scripts.chaos.cast import PEOPLE
+from scripts.chaos.plan import GAP_S
 from scripts.chaos.report import as_json, lines
 from scripts.chaos.run import Options, Result, run
 
@@ -29,6 +30,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--people", type=int, default=PEOPLE)
     parser.add_argument("--rate", type=float, default=25.0, help="calls per second")
     parser.add_argument("--away", type=float, help="seconds the store is away once (default 20)")
+    gap = "seconds from one blow to the next, at least and at most"
+    parser.add_argument("--gap", type=float, nargs=2, default=GAP_S, help=gap)
     parser.add_argument("--cluster", action="store_true", help="three masters, three replicas")
     parser.add_argument("--ack", choices=("memory", "fsync", "replica"), default="memory")
     lag = "seconds for which a replica gets nothing before its master is killed"
@@ -47,6 +50,7 @@ async def main(asked: argparse.Namespace) -> bool:
         people=asked.people,
         calls_per_s=asked.rate,
         away_s=asked.away,
+        gap_s=tuple(asked.gap),
         ack=asked.ack,
         cluster=asked.cluster,
         lag_s=asked.lag,
