@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 class Entry:
     """A stream entry, acknowledged when all deliveries in it (`left`) are dealt with.
 
-    `again`: it came from `redeliveries`.
+    `again`: it came from `redeliveries`. `size` is that of the body they share, in bytes.
     """
 
-    __slots__ = ("again", "id", "left")
+    __slots__ = ("again", "id", "left", "size")
 
     def __init__(self, id_: bytes, again: bool) -> None:
         self.id = id_
         self.again = again
         self.left = 0
+        self.size = 0
 
 
 class Item:

@@ -100,12 +100,12 @@ class Dispatch:
             return made[1]
         body = webhook_body(post, event)
         if made is not None:
-            self._bodies_bytes -= _size(made[1])
+            self._bodies_bytes -= size_of(made[1])
         self._bodies[event] = (post, body)
-        self._bodies_bytes += _size(body)
+        self._bodies_bytes += size_of(body)
         while len(self._bodies) > BODIES_MADE_MAX or self._bodies_bytes > BODIES_MADE_BYTES_MAX:
             _, (_, dropped) = self._bodies.popitem(last=False)
-            self._bodies_bytes -= _size(dropped)
+            self._bodies_bytes -= size_of(dropped)
         return body
 
     # Taking deliveries in
@@ -381,7 +381,7 @@ class Dispatch:
         await self._client.close(grace_s)
 
 
-def _size(body: WebhookBody) -> int:
+def size_of(body: WebhookBody) -> int:
     return len(body.head) + len(body.tail)
 
 

@@ -14,7 +14,7 @@ from app.store.bodies import Bodies
 from app.store.client import Store
 from app.wire import Record, decode_deliveries, decode_event, decode_record, decode_roster
 from workers.delivery import Entry, Item
-from workers.dispatch import Dispatch, kind_of
+from workers.dispatch import Dispatch, kind_of, size_of
 from workers.targets import Targets
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ class Intake:
             post = posts.get(made.items[0].event.post) if made.items else None
             # All items of an entry are of one event, and it makes one body for them.
             body = None if post is None else self._dispatch.body_of(post, made.items[0].event)
+            made.entry.size = 0 if body is None else size_of(body)
             for item in made.items:
                 item.target = found.targets.get(item.endpoint)
                 item.body = body

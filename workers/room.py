@@ -1,29 +1,39 @@
-"""How many deliveries this process holds in memory, all shards together."""
+"""How many deliveries this process holds in memory, and with what bodies, all shards together."""
 
 import asyncio
 
+BYTES_MAX = 64 * 1024 * 1024
+
 
 class Room:
-    """A count with a bound that readers keep to, and who waits until there is room again."""
+    """Two counts with bounds that readers keep to, and who waits until there is room again."""
 
-    __slots__ = ("_max", "_waiting", "held")
+    __slots__ = ("_bytes_max", "_max", "_waiting", "held", "held_bytes")
 
-    def __init__(self, held_max: int) -> None:
+    def __init__(self, held_max: int, bytes_max: int = BYTES_MAX) -> None:
         self._max = held_max
+        self._bytes_max = bytes_max
         self._waiting: set[asyncio.Event] = set()
         self.held = 0
+        self.held_bytes = 0
 
     @property
     def left(self) -> int:
-        return max(self._max - self.held, 0)
+        return 0 if self.is_full else self._max - self.held
 
-    def take(self, count: int) -> None:
-        """May go above the bound: who has read one entry holds all that is in it."""
+    @property
+    def is_full(self) -> bool:
+        return self.held >= self._max or self.held_bytes >= self._bytes_max
+
+    def take(self, count: int, size: int) -> None:
+        """May go above the bounds: who has read one entry holds all that is in it."""
         self.held += count
+        self.held_bytes += size
 
-    def give(self, count: int) -> None:
+    def give(self, count: int, size: int) -> None:
         self.held -= count
-        if self._waiting and self.held < self._max:
+        self.held_bytes -= size
+        if self._waiting and not self.is_full:
             for waiting in self._waiting:
                 waiting.set()
             self._waiting.clear()

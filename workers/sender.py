@@ -94,6 +94,7 @@ class SenderShard:
         self._resume: dict[bool, bytes | None] = {False: b"0", True: b"0"}
         self._in_hand = 0  # deliveries without an outcome
         self._held = 0  # of the room, until their outcomes are written
+        self._held_bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._next_due_ms: int | None = 0
@@ -157,20 +158,23 @@ class SenderShard:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             await self._upkeep.close()
-            self._give(self._held)
+            self._give(self._held, self._held_bytes)
 
     async def _work(
         self, streams: dict[bool, Watched], changes: Watched, writing: "asyncio.Task[None]"
     ) -> None:
         failures = 0
-        self._targets.forget_shard(self._shard)
-        self._upkeep.begin()
+        has_begun = False
         while not self.has_ended:
             if writing.done():
                 writing.result()  # it ends only when told to: raise what has ended it
             self._wake.clear()
             self.pulse.begin()
             try:
+                if not has_begun:
+                    await self._upkeep.skip_changes(changes)
+                    self._targets.forget_shard(self._shard)
+                    has_begun = True
                 busy = await self._step(streams, changes)
                 failures = 0
             except StoreError as error:
@@ -236,9 +240,10 @@ class SenderShard:
         moved, due = answer
         self._stats.moved += moved
         stream.news |= moved > 0
-        self._next_due_ms = int(float(due)) if due else None
-        if moved == 0 and self._next_due_ms is not None:
-            self._next_due_ms = max(self._next_due_ms, now_ms() + FULL_WAIT_MS)
+        due_ms = int(float(due)) if due else None
+        if moved == 0 and due_ms is not None and due_ms <= now_ms():
+            due_ms = now_ms() + FULL_WAIT_MS
+        self._next_due_ms = due_ms
         return moved == MOVE_MAX
 
     def _lost(self) -> LeaseLost:
@@ -262,7 +267,7 @@ class SenderShard:
         if after is None and not stream.news:
             return False
         count = min(self._room.left if again else self._room.left // ROWS_MAX, READ_MAX)
-        if count == 0 and self._room.held:
+        if self._room.is_full or (count == 0 and self._room.held):
             self._room.wait(self._wake)
             return False
         if after is None:
@@ -346,7 +351,7 @@ class SenderShard:
         for made in admitted:
             if self.has_ended:
                 return  # left in the stream, for the next owner
-            self._hold(made.entry, len(made.items))
+            self._hold(made)
             for item in made.items:
                 self._begin(item, made.endings.get(item))
             offered += len(made.items)
@@ -364,7 +369,8 @@ class SenderShard:
 
     # What is in hand
 
-    def _hold(self, entry: Entry, count: int) -> None:
+    def _hold(self, made: Admitted) -> None:
+        entry, count = made.entry, len(made.items)
         self._entries[entry.again][entry.id] = entry
         entry.left = count
         if count == 0:
@@ -373,7 +379,8 @@ class SenderShard:
             return
         self._in_hand += count
         self._held += count
-        self._room.take(count)
+        self._held_bytes += entry.size
+        self._room.take(count, entry.size)
         self._idle.clear()
 
     def record(
@@ -405,6 +412,8 @@ class SenderShard:
             entry=None if entry.left else entry.id,
             again=entry.again,
         )
+        if entry.left == 0:
+            self._give(0, entry.size)
         self._let_go()
 
     def forget(self, item: Item) -> None:
@@ -417,10 +426,12 @@ class SenderShard:
         if self._in_hand == 0:
             self._idle.set()
 
-    def _give(self, count: int) -> None:
-        count = min(count, self._held)  # nothing more, once this shard's work has been cut short
+    def _give(self, count: int, size: int = 0) -> None:
+        # Nothing is left to give, once this shard's work has been cut short.
+        count, size = min(count, self._held), min(size, self._held_bytes)
         self._held -= count
-        self._room.give(count)
+        self._held_bytes -= size
+        self._room.give(count, size)
 
     def _close(self, entry: Entry) -> None:
         self._entries[entry.again][entry.id] = entry

@@ -65,10 +65,20 @@ class Upkeep:
 
     # What calls have changed
 
-    def begin(self) -> None:
+    async def skip_changes(self, changes: Watched) -> None:
         """Changes from before this tenure are in the endpoints themselves, but pings may have been
         asked for while nobody owned the shard."""
-        self._changes_seen = b"%d-0" % max(now_ms() - PINGED_MS, 0)
+        found = await self._store.execute(
+            "XREVRANGE", keys.changes(self._shard), "+", "-", "COUNT", 1
+        )
+        if not found:
+            return
+        newest: bytes = found[0][0]
+        newest_ms = int(newest.partition(b"-")[0])
+        # The ids are the store's time: by a clock of ours that is ahead nothing would be new.
+        since_ms = max(now_ms(), newest_ms) - PINGED_MS
+        self._changes_seen = newest if since_ms > newest_ms else b"%d-0" % max(since_ms, 0)
+        changes.seen(self._changes_seen)
 
     async def take_changes(self, owner: "SenderShard", changes: Watched) -> None:
         """Reads the change stream on from where it was."""

@@ -17,12 +17,15 @@ from app.receiver.server import Receiver as ListeningReceiver
 from app.sealing import Sealer
 from app.store import canary, keys
 from app.store.graph import EdgeKind
+from app.store.replies import pairs
 from tests.receivers import Receiver, gated, status
 from tests.store.places import check_keys
 from tests.store.service import Result, Sender
 from tests.wait import wait_until
 from tests.workers.faulty import Died, FaultyStore
 from tests.workers.rig import SECRET, SHARDS, Rig, users_of
+from workers.sender import SenderShard
+from workers.supervisor import Worker
 
 FRIENDS = [name for shard in range(SHARDS) for name in users_of(shard, 3)]
 SENDING = {"roles": frozenset({keys.SENDER})}
@@ -223,8 +226,9 @@ async def test_an_outcome_that_comes_after_the_lease_is_lost_counts_only_if_deli
 # Back-pressure and room
 
 
+@pytest.mark.parametrize("room_bytes", [1_000_000, 1])
 async def test_however_little_room_there_is_everything_is_sent_and_no_attempt_is_spent(
-    single_rig: Rig, receiver: Receiver
+    single_rig: Rig, receiver: Receiver, room_bytes: int
 ):
     """Whichever shard makes room, whoever waits for it gets it."""
     rig = single_rig
@@ -234,6 +238,7 @@ async def test_however_little_room_there_is_everything_is_sent_and_no_attempt_is
     async with rig.working(**SENDING, held_max=3, endpoint_in_flight_max=1) as worker:
         room = worker.stats.room
         assert room is not None
+        room._bytes_max = room_bytes
 
         async def are_delivered() -> bool:
             held.append(room.held)
@@ -242,7 +247,7 @@ async def test_however_little_room_there_is_everything_is_sent_and_no_attempt_is
         await wait_until(are_delivered, timeout_s=20)
         for post in posts:
             await rig.settled(post, delivered=len(FRIENDS))
-        assert room.held == 0
+        assert (room.held, room.held_bytes) == (0, 0)
     assert max(held) <= 3 + SHARDS * 3  # each shard may go over it by one entry
     assert {request.headers["moments-attempt"] for request in receiver.requests} == {"1"}
     await check_delivered(rig, 20 * len(FRIENDS))
@@ -297,6 +302,40 @@ async def test_retries_go_out_at_their_times(single_rig: Rig, receiver: Receiver
         lateness = worker.stats.dispatch.lateness
     assert sum(lateness.counts) == 20
     assert lateness.sum / 20 < 0.2  # whoever looks once a second is late by half of one
+
+
+async def test_a_look_at_the_schedule_for_nothing_puts_nothing_off(
+    single_rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    """What is due soon is due then, not at the next look at a full stream."""
+    monkeypatch.setattr("workers.sender.FULL_WAIT_MS", 60_000)
+    rig, store = single_rig, FaultyStore(single_rig.store)
+    receiver.script.append(status(500))
+    post = await with_webhooks(rig, receiver.url, FRIENDS[:1], retry_schedule_s=(1.0,))
+    async with rig.working(store, **SENDING) as worker:
+        await rig.settled(post, retrying=1)
+        ((_, due),) = await due_retries(rig)
+        moves = store.calls.count("move_due")
+        for shard in range(SHARDS):
+            await rig.store.execute("XADD", keys.changes(shard), "*", "w", "1")
+        await wait_until(lambda: store.calls.count("move_due") >= moves + SHARDS)
+        assert now_ms() < due
+        shards = [job for job in senders(worker) if job._next_due_ms is not None]
+        assert [job._next_due_ms for job in shards] == [due]
+        await rig.settled(post, delivered=1)
+
+
+async def due_retries(rig: Rig) -> list[tuple[bytes, int]]:
+    found: list[tuple[bytes, int]] = []
+    for shard in range(SHARDS):
+        flat = await rig.store.execute("ZRANGE", keys.retries(shard), 0, -1, "WITHSCORES")
+        found += [(id_, int(due)) for id_, due in pairs(flat)]
+    return found
+
+
+def senders(worker: Worker) -> list[SenderShard]:
+    assert worker._keeper is not None
+    return [tenure.job for tenure in worker._keeper._tenures.values()]  # type: ignore[misc]
 
 
 async def test_more_retries_than_one_move_takes_all_go_out(single_rig: Rig, receiver: Receiver):
