@@ -9,19 +9,19 @@ from typing import Any
 from app.api.answers import Answer, model_answer
 from app.api.call import Ask
 from app.api.deliveries import show_attempt
-from app.api.pages import cut
+from app.api.pages import in_order, newest_first
 from app.api.problems import invalid, not_found
 from app.api.schemas import endpoints as schemas
 from app.api.schemas.deliveries import Attempts, Scheduled
 from app.api.schemas.endpoints import DEFAULT_TYPES, EndpointChange, NewEndpoint, Recovery, Rotation
-from app.api.schemas.fields import Nothing, SkipPage
+from app.api.schemas.fields import Nothing, Page
 from app.api.services import Limits, Services
 from app.clock import now_ms
 from app.domain.address import parse_url
 from app.domain.signature import SECRET_PREFIX, decode_secret, new_secret
 from app.errors import BadSecret, Blocked, NoSender, Unresolved, UrlRejected
 from app.store.endpoints import Endpoint
-from app.wire import rfc3339
+from app.wire import AttemptEntry, rfc3339
 
 _MASK = "***"
 # What null in a change brings back, where the store would not know it by itself.
@@ -53,10 +53,10 @@ async def read(ask: Ask[Nothing, Nothing]) -> Answer:
     return _answer(ask, await ask.services.endpoints.get(ask.path["endpoint"]))
 
 
-async def of_user(ask: Ask[SkipPage, Nothing]) -> Answer:
+async def of_user(ask: Ask[Page, Nothing]) -> Answer:
     """A user's endpoints."""
     found = await ask.services.endpoints.of_user(ask.path["user"])
-    items, next_ = cut(found, ask.query)
+    items, next_ = in_order(sorted(found, key=_place), ask.query, _place)
     shown = [show(endpoint, with_headers=ask.caller.is_admin) for endpoint in items]
     return model_answer(200, schemas.Endpoints(items=shown, next=next_))
 
@@ -123,13 +123,22 @@ async def recover(ask: Ask[Nothing, Recovery]) -> Answer:
     return model_answer(202, Scheduled(scheduled=scheduled))
 
 
-async def attempts(ask: Ask[SkipPage, Nothing]) -> Answer:
+async def attempts(ask: Ask[Page, Nothing]) -> Answer:
     """What was tried at an endpoint, the newest first."""
-    services, id_, query = ask.services, ask.path["endpoint"], ask.query
+    services, id_ = ask.services, ask.path["endpoint"]
     await _check_exists(services, id_)
-    entries, next_ = await services.endpoints.attempts(id_, query.after, query.limit)
+    found = await services.endpoints.attempts(id_)
+    entries, next_ = newest_first(found, ask.query, _name)
     items = [show_attempt(entry) for entry in entries]
-    return model_answer(200, Attempts(items=items, next=None if next_ is None else str(next_)))
+    return model_answer(200, Attempts(items=items, next=next_))
+
+
+def _place(endpoint: Endpoint) -> str:
+    return f"{endpoint.created_at_ms:015}.{endpoint.id}"
+
+
+def _name(entry: AttemptEntry) -> str:
+    return f"{entry.at_ms}.{entry.attempt}.{entry.delivery}"
 
 
 def show(endpoint: Endpoint, *, with_headers: bool) -> schemas.Endpoint:

@@ -13,16 +13,17 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.api.problems import Kind, Problem
+from app.api.problems import (
+    HEAD_TIMEOUT,
+    HEAD_TOO_LARGE,
+    NOT_HTTP,
+    TOO_MANY_CONNECTIONS,
+    Problem,
+)
 from app.api.refusals import Refusals
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
-
-NOT_HTTP = Kind(400, "malformed-request", "This is not HTTP as we read it")
-HEAD_TIMEOUT = Kind(408, "head-timeout", "The head did not come in time")
-HEAD_TOO_LARGE = Kind(431, "head-too-large", "The head of the request is too large")
-TOO_MANY_CONNECTIONS = Kind(503, "too-many-connections", "There are too many connections")
 
 
 @dataclass(frozen=True, slots=True)

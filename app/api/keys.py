@@ -2,10 +2,10 @@
 
 from app.api.answers import Answer, model_answer
 from app.api.call import Ask
-from app.api.pages import cut
+from app.api.pages import in_order
 from app.api.problems import not_found
 from app.api.schemas.access import Key, Keys, MadeKey, NewKey, ScopeWord
-from app.api.schemas.fields import Nothing, SkipPage
+from app.api.schemas.fields import Nothing, Page
 from app.clock import now_ms
 from app.store.apikeys import ApiKey, Scope
 from app.wire import rfc3339
@@ -18,9 +18,9 @@ async def create(ask: Ask[Nothing, NewKey]) -> Answer:
     return model_answer(201, MadeKey(**dict(_show(key)), key=secret))
 
 
-async def every(ask: Ask[SkipPage, Nothing]) -> Answer:
+async def every(ask: Ask[Page, Nothing]) -> Answer:
     """All API keys, in the order of their making."""
-    items, next_ = cut(await ask.services.api_keys.all(), ask.query)
+    items, next_ = in_order(await ask.services.api_keys.all(), ask.query, _place)
     return model_answer(200, Keys(items=[_show(key) for key in items], next=next_))
 
 
@@ -29,6 +29,10 @@ async def revoke(ask: Ask[Nothing, Nothing]) -> Answer:
     if not await ask.services.api_keys.revoke(ask.path["key"]):
         raise not_found("key")
     return Answer(204)
+
+
+def _place(key: ApiKey) -> str:
+    return f"{key.created_at_ms:015}.{key.id}"
 
 
 def _show(key: ApiKey) -> Key:

@@ -31,11 +31,13 @@ class Kind:
         return f"urn:moments:problem:{self.word}"
 
 
+NOT_HTTP = Kind(400, "malformed-request", "This is not HTTP as we read it")
 MALFORMED = Kind(400, "malformed-body", "The body cannot be read")
 UNAUTHENTICATED = Kind(401, "unauthenticated", "A valid key or token is needed")
 FORBIDDEN = Kind(403, "forbidden", "This key or token may not do that")
 NOT_FOUND = Kind(404, "not-found", "There is no such thing")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This method does not exist here")
+HEAD_TIMEOUT = Kind(408, "head-timeout", "The head did not come in time")
 BODY_TIMEOUT = Kind(408, "body-timeout", "The body did not come in time")
 CONFLICT = Kind(409, "conflict", "That cannot be done as things stand")
 IDEMPOTENCY_MISMATCH = Kind(409, "idempotency-mismatch", "This Idempotency-Key is taken")
@@ -44,6 +46,7 @@ NO_TOKEN_SECRET = Kind(409, "no-token-secret", "Tokens are not made here")
 BODY_TOO_LARGE = Kind(413, "body-too-large", "The body is too large")
 UNSUPPORTED_MEDIA = Kind(415, "unsupported-media-type", "The body is of a wrong type")
 INVALID = Kind(422, "invalid", "The request holds something that cannot be taken")
+HEAD_TOO_LARGE = Kind(431, "head-too-large", "The head of the request is too large")
 TOO_MANY_WAITS = Kind(429, "too-many-waits", "This user waits too often at once")
 INTERNAL = Kind(500, "internal", "Something went wrong on our side")
 UNAVAILABLE = Kind(503, "unavailable", "The service cannot do that now")
@@ -52,6 +55,9 @@ BACKLOG_FULL = Kind(503, "backlog-full", "Too many posts are waiting to be fanne
 NOT_DURABLE = Kind(503, "not-durable", "The write was not confirmed as safe in time")
 NO_SENDER = Kind(503, "no-sender", "No sender answered")
 NOT_READY = Kind(503, "not-ready", "Not ready")
+TOO_MANY_CONNECTIONS = Kind(503, "too-many-connections", "There are too many connections")
+
+KINDS = tuple(kind for kind in list(globals().values()) if isinstance(kind, Kind))
 
 
 @dataclass(frozen=True, slots=True)

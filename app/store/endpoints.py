@@ -242,14 +242,10 @@ class Endpoints:
         await self._write(id_, user, {**changes, "state": "active", "consecutive_failures": 0})
         return await self.get(id_)
 
-    async def attempts(
-        self, id_: str, after: int, limit: int
-    ) -> tuple[list[AttemptEntry], int | None]:
-        """The newest first, skipping `after`; and what to skip for the next page."""
-        shard = shard_of_id(id_)
-        found = await self._store.execute("LRANGE", keys.attempts(shard, id_), after, after + limit)
-        entries = [decode_attempt(raw) for raw in found[:limit]]
-        return entries, after + limit if len(found) > limit else None
+    async def attempts(self, id_: str) -> list[AttemptEntry]:
+        """The whole log, which has a bound (`attempt_log_max`), the newest first."""
+        found = await self._store.execute("LRANGE", keys.attempts(shard_of_id(id_), id_), 0, -1)
+        return [decode_attempt(raw) for raw in found]
 
     async def has_sender(self, id_: str) -> bool:
         """Whether a sender owns the endpoint's shard now."""

@@ -11,6 +11,7 @@ from app.guard import Guard
 from app.store import keys
 from app.wire import encode_attempt
 from tests.api.conftest import Api, make_services, serve, snapshot, whsec
+from tests.api.ledgered import log_attempt
 from tests.wait import wait_until
 
 URL = "https://public.example/hook?a=1"
@@ -150,11 +151,11 @@ async def test_the_values_of_headers_are_shown_to_admins_only(api: Api):
 
 
 async def test_the_endpoints_of_a_user_are_listed_in_pages(api: Api):
-    made = [(await make(api))["id"] for _ in range(3)]
+    made = sorted([await make(api) for _ in range(3)], key=lambda e: (e["created_at"], e["id"]))
     await make(api, user="cyd")
     first = (await api.admin.get("/v1/users/bob/endpoints?limit=2")).json()
     rest = (await api.admin.get(f"/v1/users/bob/endpoints?limit=2&after={first['next']}")).json()
-    assert [e["id"] for e in first["items"] + rest["items"]] == made
+    assert [e["id"] for e in first["items"] + rest["items"]] == [e["id"] for e in made]
     assert rest["next"] is None
 
 
@@ -238,6 +239,22 @@ async def test_attempts_are_listed_the_newest_first(api: Api):
         "response": "no\ufffd",
     }
     assert (rest["items"][0]["status"], rest["items"][0]["error"]) == (None, "timeout")
+
+
+async def test_what_is_tried_between_two_pages_makes_nothing_come_twice(api: Api):
+    made = await make(api)
+    deliveries = [f"01kg9ys7g0d2pf2d03-1-{n}-{made['id']}" for n in range(6)]
+    for delivery in deliveries[:4]:
+        await log_attempt(api, delivery, 1, failed=True)
+    path = f"/v1/endpoints/{made['id']}/attempts"
+    first = (await api.admin.get(path, params={"limit": 2})).json()
+    for delivery in deliveries[4:]:
+        await log_attempt(api, delivery, 1, failed=True)
+    rest = (await api.admin.get(path, params={"after": first["next"]})).json()
+    seen = [entry["delivery"] for entry in first["items"] + rest["items"]]
+    assert seen == deliveries[3::-1]
+    gone = (await api.admin.get(path, params={"after": "1.1.cut-from-the-log"})).json()
+    assert gone == {"items": [], "next": None}
 
 
 async def test_a_ping_is_answered_with_what_the_sender_says(api: Api):

@@ -52,6 +52,16 @@ async def test_keys_are_listed_in_pages_in_the_order_of_their_making(api: Api):
     assert rest["next"] is None
 
 
+async def test_a_key_revoked_between_two_pages_hides_no_other(api: Api):
+    first = (await api.admin.get("/v1/keys?limit=2")).json()
+    for key in first["items"]:
+        if key["name"] != "admin":
+            await api.admin.delete(f"/v1/keys/{key['id']}")
+    rest = (await api.admin.get(f"/v1/keys?limit=2&after={first['next']}")).json()
+    names = [key["name"] for key in first["items"] + rest["items"]]
+    assert sorted(names) == ["admin", "publish", "read"]
+
+
 async def test_there_are_boundedly_many_keys(api: Api):
     statuses = [
         (await api.admin.post("/v1/keys", json={"name": "x", "scopes": ["read"]})).status_code

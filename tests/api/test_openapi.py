@@ -1,5 +1,4 @@
 import json
-import re
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from app.domain.post import Event, EventKind, Post
 from app.wire import rfc3339, webhook_body
 from tests.api.conftest import Api
 from tests.api.description import DOCUMENT, validator
+from tests.api.world import URL, make_world
 
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 PATHS: dict[str, Any] = DOCUMENT["paths"]
@@ -112,18 +112,6 @@ def test_every_example_of_a_parameter_is_one():
                     check_parameter(parameter["name"], value)
 
 
-async def _ids(api: Api) -> dict[str, str]:
-    endpoint = await api.admin.post(
-        "/v1/endpoints", json={"user": "bob", "url": "https://public.example/"}
-    )
-    return {
-        "user": "bob",
-        "other": "cyd",
-        "post": (await api.publish())["id"],
-        "endpoint": endpoint.json()["id"],
-    }
-
-
 BODIES = [
     (call, value)
     for call in ALL_CALLS
@@ -138,11 +126,10 @@ BODIES = [
     ids=[f"{call.method} {call.path} {number}" for number, (call, _) in enumerate(BODIES)],
 )
 async def test_the_example_of_a_body_is_taken(single_api: Api, call, value):
-    ids = await _ids(single_api)
-    url = re.sub(r"{(\w+)}", lambda match: ids[match[1]], call.path)
+    world = await make_world(single_api)
     if "url" in value:
-        value = {**value, "url": "https://public.example/"}  # whose address the tests know
-    answer = await single_api.admin.request(call.method, url, json=value)
+        value = {**value, "url": URL}  # whose address the tests know
+    answer = await single_api.admin.request(call.method, world.url(call), json=value)
     assert answer.status_code == call.status, answer.text
 
 

@@ -3,8 +3,9 @@ import logging
 import pytest
 
 from app import errors
-from app.api.problems import Problem, problem_of
+from app.api.problems import KINDS, Problem, problem_of
 from tests.api.conftest import Api
+from tests.api.description import DOCUMENT
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/posts/", "/v1/users/bob", "//v1/posts"])
@@ -120,3 +121,11 @@ async def test_the_store_being_away_is_a_503_on_every_call(single_api: Api):
         answer = await single_api.admin.get(path)
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
+
+
+def test_every_kind_of_problem_has_a_word_of_its_own_which_is_described():
+    words = [kind.word for kind in KINDS]
+    assert len(words) == len(set(words)) > 20
+    described = DOCUMENT["components"]["schemas"]["ProblemDocument"]["properties"]["type"]
+    for word in words:
+        assert word in described["description"]

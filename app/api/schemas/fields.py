@@ -125,9 +125,6 @@ Offset = Annotated[int, Field(ge=0, le=OFFSET_MAX)]
 DIGITS = BeforeValidator(_whole)
 DECIMALS = BeforeValidator(_decimal)
 Limit = Annotated[int, Field(ge=1, le=LIMIT_MAX, description="How many items at most."), DIGITS]
-Skip = Annotated[
-    int, Field(ge=0, le=1_000_000, description="The `next` of the page before."), DIGITS
-]
 Position = Annotated[
     str,
     StringConstraints(pattern=r"^[A-Za-z0-9_.:@-]{1,128}$"),
@@ -144,13 +141,6 @@ class UserPage(Query):
 
 class Page(Query):
     after: Position | None = None
-    limit: Limit = LIMIT_DEFAULT
-
-
-class SkipPage(Query):
-    """A page of a short list that is kept in one piece."""
-
-    after: Skip = 0
     limit: Limit = LIMIT_DEFAULT
 
 

@@ -2,9 +2,11 @@
 
 from pydantic import ConfigDict, Field
 
+from app.api.problems import KINDS
 from app.api.schemas.examples import POSTED_AT, example
 from app.api.schemas.fields import Out, TimeText, left_out
 
+_KINDS = f"Behind `urn:moments:problem:` stands one of {', '.join(kind.word for kind in KINDS)}."
 _QUEUES = {"posts": 0, "deliveries": 3, "redeliveries": 0, "retries": 1, "dead": 0}
 
 
@@ -122,7 +124,7 @@ class ProblemDocument(Out):
         }
     )
 
-    type: str = Field(description="Names the kind of problem and never changes.")
+    type: str = Field(description=f"Names the kind of problem, and never changes. {_KINDS}")
     title: str
     status: int
     detail: str
