@@ -482,14 +482,14 @@ class LedgerMachine(RuleBasedStateMachine):
 def test_each_delivery_is_in_exactly_one_place(
     single_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check(single_server.url, monkeypatch, max_examples=30, steps=40)
+    check(single_server.url, monkeypatch, max_examples=25, steps=30)
 
 
 @pytest.mark.timeout(600)
 def test_each_delivery_is_in_exactly_one_place_of_a_cluster(
     store_cluster: StoreCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check(store_cluster.url, monkeypatch, max_examples=8, steps=20)
+    check(store_cluster.url, monkeypatch, max_examples=6, steps=20)
 
 
 def check(url: str, patch: pytest.MonkeyPatch, *, max_examples: int, steps: int) -> None:

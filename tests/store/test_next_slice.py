@@ -1,6 +1,5 @@
 """next_slice.lua and finish_event.lua: the audience in slices, each once, whatever dies."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -269,20 +268,38 @@ async def test_a_post_deleted_meanwhile_says_so(store: Store) -> None:
     assert found.deleted
 
 
+# The order of letters in a language, as localedef reads it: "a" before "B", unlike their bytes.
+COLLATION = """
+LC_COLLATE
+order_start forward
+<U003A>
+<U002E>
+<U002D>
+<U005F>
+<U0061>
+<U0041>
+<U0062>
+<U0042>
+<U007A>
+<U005A>
+order_end
+END LC_COLLATE
+"""
+
+
 @pytest.fixture
-def american_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
-    """A server that sorts text as people in the United States do: "a" before "B"."""
+def sorting_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddedServer]:
+    """A server whose language has an order of its own."""
     localedef = shutil.which("localedef")
-    made = localedef and subprocess.run(
-        [localedef, "-i", "en_US", "-f", "UTF-8", str(tmp_path / "en_US.UTF-8")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        check=False,
-    )
-    if not (tmp_path / "en_US.UTF-8").exists():
-        pytest.skip(f"localedef cannot make a locale here: {made}")
-    monkeypatch.setitem(os.environ, "LOCPATH", str(tmp_path))
-    monkeypatch.setitem(os.environ, "LC_ALL", "en_US.UTF-8")
+    if localedef is None:
+        pytest.skip("there is no localedef to make a locale with")
+    (tmp_path / "source").write_text(COLLATION)
+    # It warns of all that such a locale lacks, and says so with its exit code.
+    command = [localedef, "-c", "-i", "source", "-f", "UTF-8", str(tmp_path / "own.UTF-8")]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.setenv("LOCPATH", str(tmp_path))
+    monkeypatch.setenv("LC_COLLATE", "own.UTF-8")
     server = EmbeddedServer(tmp_path / "data")
     server.start()
     yield server
@@ -290,11 +307,11 @@ def american_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 async def test_nobody_is_left_out_whatever_the_servers_language(
-    american_server: EmbeddedServer,
+    sorting_server: EmbeddedServer,
 ) -> None:
     friends = ["B", "a", "z", "Z", "_", "a.b", "aa", "a-b"]
     followers = ["A", "b", "a", "Z", "aB", "ab", ":"]
-    async with opened(american_server.url) as store:
+    async with opened(sorting_server.url) as store:
         assert await store.execute("EVAL", "return tostring('a' < 'B')", 0) == b"true"
         await graph_of(store, friends=friends, followers=followers)
         worker = await Worker(store, limit=2).take()
