@@ -17,6 +17,7 @@ from app.store import keys
 from app.store.bodies import Bodies
 from app.store.client import Store
 from app.store.endpoints import Endpoints
+from app.store.epoch import EpochWatch
 from app.store.leases import Leases, Slot
 from app.store.posts import Posts
 from workers.delivery import Item
@@ -76,6 +77,7 @@ class Worker:
         *,
         roles: frozenset[str] = ROLES,
         stats: WorkerStats | None = None,
+        watch: EpochWatch | None = None,
     ) -> None:
         unknown = roles - ROLES
         if unknown or not roles:
@@ -85,6 +87,7 @@ class Worker:
         self._shards = shards
         self._sealer = sealer
         self._roles = roles
+        self._watch = watch
         self.stats = stats or WorkerStats()
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._leases = Leases(store, self.id, life_s=settings.lease_s)
@@ -98,13 +101,16 @@ class Worker:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then drains and gives its leases back."""
         async with self._sending() as sending, asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(self._watcher.run(), name="watcher")
+            watching = [tasks.create_task(self._watcher.run(), name="watcher")]
+            if self._watch is not None:
+                watching.append(tasks.create_task(self._watch.run(_begin_anew), name="epoch"))
             keeper = self._keeper = TenureKeeper(
                 self._leases, self._makers(sending), self._shards, self.stats.tenure
             )
             log.info("worker started", extra={"worker": self.id, "roles": sorted(self._roles)})
             await keeper.run(stop, self._settings.drain_timeout_s)
-            watching.cancel()
+            for watch in watching:
+                watch.cancel()
         log.info("worker stopped", extra={"worker": self.id})
 
     @contextlib.asynccontextmanager
@@ -158,6 +164,10 @@ class Worker:
             retention_s=self._settings.retention_s,
             stats=self.stats.janitor,
         )
+
+
+async def _begin_anew(_: str) -> None:
+    """With all the rest its leases are gone, and with new ones it reads everything anew."""
 
 
 class _Sending:

@@ -11,7 +11,6 @@ from app.api.app import create_app
 from app.api.http import BoundedHttp, Connections, HttpLimits
 from app.api.services import Limits, Services
 from app.api.waiters import Waiters
-from app.clock import now_ms
 from app.commands.environment import variable
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
@@ -20,7 +19,7 @@ from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
 from app.sealing import Sealer
 from app.settings import Settings
-from app.store.apikeys import ApiKeys, Scope
+from app.store.apikeys import ApiKeys
 from app.store.bodies import Bodies
 from app.store.endpoints import Endpoints
 from app.store.graph import Graph
@@ -42,10 +41,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             if opened is None:
                 return
             services = make_services(settings, opened, sealer)
-            if settings.admin_key is not None:
-                await services.api_keys.ensure(
-                    settings.admin_key, "admin", frozenset({Scope.ADMIN}), now_ms()
-                )
+            await services.prepare()
             try:
                 await _serve(services, settings, listener, stop)
             finally:
@@ -99,6 +95,8 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         token_secret=settings.token_secret,
         metrics=process_metrics("api"),
         limits=Limits.of(settings),
+        admin_key=settings.admin_key,
+        watch=opened.watch(),
     )
 
 

@@ -54,6 +54,7 @@ def make_gateway(settings: Settings, opened: Opened) -> Gateway:
         shards=shards,
         limits=Limits.of(settings),
         operations=Operations(unready=_readiness(node), metrics=metrics.render),
+        watch=opened.watch().run,
     )
     register(metrics, gateway.stats)
     return gateway

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from app.errors import StoreError
 from app.settings import Settings
 from app.store.client import Store, connect
+from app.store.epoch import EpochWatch
 from app.store.fitness import check_fitness
 from app.store.schema import Meta, open_schema
 
@@ -20,10 +21,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A store that has been found fit, and what it was made for."""
+    """A store that has been found fit, and what it was made for. `stop` ends this process."""
 
     store: Store
     meta: Meta
+    stop: asyncio.Event
+
+    def watch(self) -> EpochWatch:
+        return EpochWatch(self.store, self.meta, self.stop)
 
 
 @contextlib.asynccontextmanager
@@ -45,7 +50,7 @@ async def _reach(store: Store, settings: Settings, stop: asyncio.Event) -> Opene
         try:
             for warning in await check_fitness(store, settings.ack):
                 log.warning(warning)
-            return Opened(store, await open_schema(store, settings.shards))
+            return Opened(store, await open_schema(store, settings.shards), stop)
         except StoreError as error:
             failures += 1
             delay_s = min(_BACKOFF_MAX_S, 0.1 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1)

@@ -26,7 +26,14 @@ def worker_of(roles: Collection[str] | None) -> Work:
         async with opened_store(settings, stop) as opened:
             if opened is None:
                 return
-            worker = Worker(settings, opened.store, opened.meta.shards, sealer, roles=chosen)
+            worker = Worker(
+                settings,
+                opened.store,
+                opened.meta.shards,
+                sealer,
+                roles=chosen,
+                watch=opened.watch(),
+            )
             settle_memory()
             if settings.ops_port:
                 await _run_with_ops(settings, worker, stop)

@@ -246,6 +246,11 @@ class Connection(asyncio.Protocol):
         if self.session.joined():
             self._context.ask(self)
 
+    def begin_anew(self) -> None:
+        """The store has lost its log."""
+        if self.session.begin_anew():
+            self._context.ask(self)
+
     def lag(self) -> None:
         """Something was pushed that could not be written from the push."""
         if self.session.lag():

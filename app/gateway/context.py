@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 Verify = Callable[[str], Claims]  # raises `BadToken`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
-    """The callables are told what a socket wants or did."""
+    """The callables are told what a socket wants or did. Only `epoch` ever changes."""
 
     limits: Limits
     epoch: str

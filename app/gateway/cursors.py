@@ -46,6 +46,11 @@ class Cursors:
         self._repushes[user] = (offset, attempts)
         self._wake.set()
 
+    def forget(self) -> None:
+        """What waits is of a log that is gone."""
+        self._offsets.clear()
+        self._repushes.clear()
+
     async def run(self) -> None:
         """Works until it is cancelled. A store that does not answer is waited for; what waits then
         is bounded by the users who are here."""

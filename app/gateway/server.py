@@ -33,10 +33,14 @@ BACKLOG: Final = 1_024
 HANDSHAKES_MAX: Final = 1_000
 
 
+Watch = Callable[[Callable[[str], Awaitable[None]]], Awaitable[None]]  # `EpochWatch.run`
+
+
 class Node(Routing, Protocol):
     """What is pushed to this process comes by it: `app.store.nodes.Node`."""
 
     async def run(self, on_pushes: OnPushes, stop: asyncio.Event) -> None: ...
+    async def beat(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -58,13 +62,15 @@ class Gateway:
         shards: int,
         limits: Limits | None = None,
         operations: Operations | None = None,
+        watch: Watch | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`verify` raises `BadToken`. `now` is in seconds and never goes back."""
+        """`verify` raises `BadToken`. `watch` tells of another epoch until it is cancelled. `now`
+        is in seconds and never goes back."""
         self.stats = stats = Stats()
         self._notices = notices = Notices(now)
         self._limits = limits = limits or Limits()
-        self._epoch = epoch
+        self._watch = watch
         self._now = now
         self._node = node
         self._wheel = Wheel(now())
@@ -127,7 +133,7 @@ class Gateway:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._node.run(self._hub.on_pushes, stop_node), name="node")
             parts = (self._feed, self._repeats, self._routes, self._cursors)
-            works = [*(part.run for part in parts), self._tick]
+            works = [*(part.run for part in parts), self._tick, self._watch_epoch]
             chores = [tasks.create_task(work(), name=work.__qualname__) for work in works]
             await stop.wait()
             await self._empty()
@@ -186,7 +192,7 @@ class Gateway:
             self._limits,
             explicit=opening.explicit,
             after=opening.after,
-            lost=opening.epoch not in (None, self._epoch),
+            lost=opening.epoch not in (None, self._context.epoch),
         )
         connection = Connection(self._context, transport, session, admission.encoding, claims)
         # Spread out: sockets that were opened together shall not be pinged together.
@@ -203,6 +209,25 @@ class Gateway:
         self._feed.forget(connection)
         if self._hub.remove(connection):
             self._routes.changed(connection.user)
+
+    # The store.
+
+    async def _watch_epoch(self) -> None:
+        if self._watch is not None:
+            await self._watch(self.begin_anew)
+
+    async def begin_anew(self, epoch: str) -> None:
+        """The store has lost everything: this node's place, all routes, every inbox and cursor.
+
+        Sockets are told and go on with what there is from now on.
+        """
+        await self._node.beat()
+        self._context.epoch = epoch
+        self._cursors.forget()
+        everybody = self._hub.everybody()
+        for connection in everybody:
+            connection.begin_anew()
+        self._routes.rejoin({connection.user for connection in everybody})
 
     # Time.
 

@@ -32,11 +32,13 @@ What follows on what. `note` remembers that there is more; READ means: ask the i
                                                                  READ, or
                                                                  LIVE
     unacked      .           .           note        .           .             READING, READ
+    anew         .           note        note        note        note          READING, READ
     close        CLOSED      CLOSED      CLOSED      CLOSED      CLOSED        CLOSED
 
 `again`: somebody asks for an offset to be pushed once more. If it is an older one, it is written
 beside the order of the others, and changes nothing in that. (As long as the cursor is not known,
-any may be an older one, and is owed.) `unacked`: the deadline below has passed.
+any may be an older one, and is owed.) `unacked`: the deadline below has passed. `anew`: the log
+was lost and begins again with offset 1; a page that is on its way then counts for nothing.
 
 Explicit acknowledgement works like TCP's (RFC 6298, 5): one deadline, for the oldest offset that
 is not acknowledged; each acknowledgement of something new starts it again; when it passes, the
@@ -139,12 +141,14 @@ class Session:
         "_acked",
         "_attempts",
         "_due",
+        "_forgotten",
         "_limits",
         "_lost",
         "_noted",
         "_owed",
         "_progress_at",
         "_sent",
+        "_stale",
         "_told",
         "_unsent",
         "explicit",
@@ -158,7 +162,9 @@ class Session:
         self._limits = limits
         self.explicit = explicit
         self.state = JOINING
-        self._lost = lost
+        self._lost = lost  # and not said yet
+        self._stale = False  # the page on its way is of the log before this one
+        self._forgotten = 0  # highest offset written of a log before this one
         self.next = 1 if lost else 0 if after is None else after + 1  # 0: not known yet
         self._noted = 0  # highest offset known of that did not come in its turn
         self._sent = 0  # highest offset ever written; below `next` but after a rewind
@@ -239,19 +245,30 @@ class Session:
         """There may be more than was pushed here. Returns `read`."""
         return self._note(FAR)
 
+    def begin_anew(self) -> bool:
+        """All that this client has seen is of a log that is gone. Returns `read`."""
+        if self.state is CLOSED:
+            return False
+        self._stale = self.state in (OPENING, READING, CHOKED)
+        self._lost = True
+        self._forget()
+        return self._note(FAR)
+
     def page(self, page: InboxPage) -> list[Said]:
         """A page has come: what is to be said before its events. Then comes `take` for each of
         them, then `end`."""
         said: list[Said] = []
+        if self._stale:
+            return said
         if self.state is OPENING:
             self.state = READING
             said += self._open(page)
         if self.state is not READING:
             return said
-        if self.next > page.head + 1:  # the log lost what this client has seen of it
+        if self._lost or self.next > page.head + 1:  # the log lost what this client has seen
             said.append(Reset())
-            self._sent = 0
-            self._jump(1)
+            self._lost = False
+            self._forget()
         if self.next <= page.trimmed:
             said.append(Gap(self.next, page.trimmed))
             self._jump(page.trimmed + 1)
@@ -259,18 +276,22 @@ class Session:
 
     def take(self, offset: int) -> bool:
         """Whether the page's event at this offset is to be written."""
-        if self.state is READING and offset == self.next:
+        if self.state is READING and offset == self.next and not self._lost:
             self.next = offset + 1
             return True
         return False
 
     def end(self, head: int) -> bool:
         """The page is dealt with; `head` is the newest offset it knew. Returns `read`."""
+        if self._stale:
+            self._stale = False
+            if self.state is OPENING:
+                return True
         if self.state is CHOKED:
             self.state = HELD
             self._noted = max(self._noted, head)
         elif self.state is READING:
-            if self.next <= max(head, self._noted):
+            if self._is_behind(head):
                 return self._read()
             self.state = LIVE
         return False
@@ -299,7 +320,7 @@ class Session:
         if self.state is CHOKED:
             self.state = READING
         elif self.state is HELD:
-            if self.next <= self._noted:
+            if self._is_behind(self._noted):
                 return self._read()
             self.state = LIVE
         return False
@@ -312,6 +333,8 @@ class Session:
 
     def ack(self, offset: int, now: float) -> Advance | Close | None:
         """The client has dealt with everything up to `offset`."""
+        if self._lost or self.sent < offset <= self._forgotten:
+            return None  # of a log that is gone: the client has not read yet that it is
         if offset > self.sent:
             reason = f"ack of {offset}, but nothing beyond {self.sent} was pushed"
             return Close(CloseCode.BAD_MESSAGE, reason)
@@ -356,13 +379,25 @@ class Session:
             self._acked = page.cursor
         self._told = page.cursor
         hello = Hello(page.head, page.cursor)
-        return [hello, Reset()] if self._lost else [hello]
+        said: list[Said] = [hello, Reset()] if self._lost else [hello]
+        self._lost = False
+        return said
+
+    def _forget(self) -> None:
+        """Starts over with offset 1."""
+        self._forgotten = max(self._forgotten, self.sent)
+        self._sent = self._told = 0
+        self._owed = ()
+        self._jump(1)
 
     def _jump(self, offset: int) -> None:
         """Goes on from another offset; nothing before it can be pushed again."""
         self.next = offset
         self._acked = offset - 1
         self._due = NEVER
+
+    def _is_behind(self, head: int) -> bool:
+        return self._lost or self.next <= max(head, self._noted)
 
     def _note(self, offset: int) -> bool:
         """There is something at this offset that was not written. Returns `read`."""

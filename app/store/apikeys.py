@@ -99,6 +99,10 @@ class ApiKeys:
         self._found[digest] = (now, key)
         return key
 
+    def forget(self) -> None:
+        """What was found may be gone."""
+        self._found.clear()
+
     async def all(self) -> list[ApiKey]:
         """In the order of their making."""
         rows = await self._rows()

@@ -147,7 +147,7 @@ class Node:
         failures = 0
         while not stop.is_set():
             try:
-                return await self._beat()
+                return await self.beat()
             except StoreError as error:
                 failures += 1
                 log.warning("store unavailable", extra={"reader": "beat", "error": str(error)})
@@ -161,14 +161,15 @@ class Node:
             await asyncio.sleep(self._life_s / 6)
             late = loop.time() - self._beat_at > self._life_s / 2
             try:
-                await self._beat()
+                await self.beat()
             except StoreError as error:
                 log.warning("store unavailable", extra={"reader": "beat", "error": str(error)})
                 continue
             if late:
                 await on_pushes([Push(shard, None, ()) for shard in range(self._shards)])
 
-    async def _beat(self) -> None:
+    async def beat(self) -> None:
+        """Says that this node lives."""
         await self._store.execute("ZADD", keys.NODES, now_ms(), self.id)
         self._beat_at = asyncio.get_running_loop().time()
 

@@ -12,12 +12,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from app.api.app import create_app, running
-from app.clock import now_ms
 from app.commands.api import make_sealer, make_services
 from app.commands.gateway import make_gateway
 from app.commands.opening import Opened
 from app.settings import Settings
-from app.store.apikeys import Scope
 from app.store.client import Store
 from app.store.schema import open_schema
 from app.wire import decode_frame, encode_msgpack
@@ -26,6 +24,7 @@ from workers.supervisor import Worker
 
 ADMIN_KEY = "mk_an-admin-key-for-the-flows"
 SETTINGS = {
+    "admin_key": ADMIN_KEY,
     "token_secret": "a secret for user tokens, long enough",
     "secret_key": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     "allow_cidrs": "127.0.0.0/8",
@@ -103,8 +102,8 @@ class Socket:
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
 
-    async def next(self) -> Any:
-        async with asyncio.timeout(5):
+    async def next(self, timeout_s: float = 5.0) -> Any:
+        async with asyncio.timeout(timeout_s):
             message = await self.connection.recv()
         return json.loads(message) if isinstance(message, str) else decode_frame(message)
 
@@ -132,16 +131,17 @@ class Socket:
 async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
     """Api, gateway and worker on `store`; `changes` are settings."""
     settings = Settings.model_validate({**SETTINGS, **changes})
-    opened = Opened(store, await open_schema(store, settings.shards))
     stop = asyncio.Event()
+    opened = Opened(store, await open_schema(store, settings.shards), stop)
     async with AsyncExitStack() as open_:
         services = make_services(settings, opened, make_sealer(settings))
-        await services.api_keys.ensure(ADMIN_KEY, "admin", frozenset({Scope.ADMIN}), now_ms())
+        await services.prepare()
         await open_.enter_async_context(running(services))
         tasks = await open_.enter_async_context(asyncio.TaskGroup())
         gateway = make_gateway(settings, opened)
         port = await gateway.start("127.0.0.1", 0)
-        worker = Worker(settings, store, opened.meta.shards, make_sealer(settings))
+        sealer, shards = make_sealer(settings), opened.meta.shards
+        worker = Worker(settings, store, shards, sealer, watch=opened.watch())
         running_ = [
             tasks.create_task(gateway.run(stop), name="gateway"),
             tasks.create_task(worker.run(stop), name="worker"),

@@ -1,8 +1,8 @@
 """A session in a world that does its worst: pushes that are late or lost, pages that are old, a
-log that is trimmed, a socket that fills up, a client that drops and comes back.
+log that is trimmed or lost, a socket that fills up, a client that drops and comes back.
 
 What the client must see, whatever happens: every offset in its turn, or the exact gap; a second
-time only what was pushed again.
+time only what was pushed again; and of a new log everything, once it was told that it is one.
 """
 
 from collections import deque
@@ -40,15 +40,22 @@ class Client:
     dealt: int = 0  # everything up to here came, or was told to be gone
     greeted: bool = False
     asked: list[int] = field(default_factory=list)  # to be pushed once more
+    misled: bool = False  # the log it knows is gone, and it was not told yet
 
     def event(self, offset: int) -> None:
         assert self.greeted, "an event before the hello"
+        assert not self.misled, "an event of a log that is gone"
         if offset == self.turn:
             self.turn += 1
             self.dealt = max(self.dealt, offset)
         else:
             assert offset in self.asked, f"{offset} came, {self.turn} was next"
             self.asked.remove(offset)
+
+    def reset(self) -> None:
+        assert self.misled, "a reset, and the log has lost nothing"
+        self.turn, self.dealt, self.misled = 1, 0, False
+        self.asked.clear()
 
 
 class World(RuleBasedStateMachine):
@@ -62,9 +69,10 @@ class World(RuleBasedStateMachine):
         self.connect(after=None)
         self.open()
 
-    def connect(self, after: int | None) -> None:
-        self.session = Session(LIMITS, explicit=self.explicit, after=after, lost=False)
+    def connect(self, after: int | None, misled: bool = False) -> None:
+        self.session = Session(LIMITS, explicit=self.explicit, after=after, lost=misled)
         self.client = Client(turn=0 if after is None else after + 1, dealt=after or 0)
+        self.client.misled = misled
         self.is_routed = self.is_joined = False
         self.stream: deque[int] = deque()  # pushes on their way
         self.is_asked = False  # for a page
@@ -89,6 +97,17 @@ class World(RuleBasedStateMachine):
     @rule(count=integers(1, 10))
     def trim(self, count: int) -> None:
         self.trimmed = min(self.head, self.trimmed + count)
+
+    @rule(stays_in_stream=booleans())
+    def lose_log(self, stays_in_stream: bool) -> None:
+        """The store was emptied, and the gateway has noticed."""
+        self.head = self.trimmed = self.cursor = 0
+        if not stays_in_stream:
+            self.stream.clear()
+        self.fetches.clear()
+        self.owes = 0
+        self.client.misled = True
+        self.note_read(self.session.begin_anew())
 
     # The way of a push.
 
@@ -152,13 +171,14 @@ class World(RuleBasedStateMachine):
                     assert not self.client.greeted
                     assert (head, cursor) == (page.head, page.cursor)
                     self.client.greeted = True
+                case Reset():
+                    assert self.client.greeted
+                    self.client.reset()
                 case Gap(first, last):
                     assert self.client.greeted
                     assert (first, last) == (self.client.turn, page.trimmed)
                     self.client.turn = last + 1
                     self.client.dealt = max(self.client.dealt, last)
-                case Reset():
-                    raise AssertionError("a reset, and the log has lost nothing")
         self.is_paged, self.page_head = True, page.head
         self.rest = deque(range(page.first_offset, page.first_offset + len(page.events)))
 
@@ -185,7 +205,7 @@ class World(RuleBasedStateMachine):
         self.client.event(offset)
         if self.explicit:
             self.session.written(self.now)
-        else:
+        elif not self.client.misled:
             self.cursor = max(self.cursor, self.session.next - 1)
 
     @precondition(lambda self: not self.is_full and not self.session.is_opening)
@@ -244,6 +264,7 @@ class World(RuleBasedStateMachine):
             return
         action = self.session.ack(offset, self.now)
         assert not isinstance(action, Close), action
+        assert not (self.client.misled and action), "it was of a log that is gone"
         if isinstance(action, Advance):
             self.cursor = max(self.cursor, offset)
             # What is being pushed again and is covered now does not come.
@@ -271,7 +292,8 @@ class World(RuleBasedStateMachine):
 
     def reconnect(self, from_cursor: bool) -> None:
         self.session.close()
-        self.connect(None if from_cursor or not self.client.greeted else self.client.dealt)
+        knows = self.client.greeted and not from_cursor
+        self.connect(self.client.dealt if knows else None, self.client.misled)
 
     def open(self) -> None:
         self.is_routed = True
@@ -301,8 +323,8 @@ class World(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_told_of_what_they_were_not_sent(self) -> None:
-        assert self.session.next <= self.head + 1 or not self.client.greeted
-        if self.client.greeted:
+        if self.client.greeted and not self.client.misled:
+            assert self.session.next <= self.head + 1
             assert self.client.turn == self.session.next
 
     def teardown(self) -> None:
@@ -316,6 +338,7 @@ class World(RuleBasedStateMachine):
             if self.fetches:
                 self.fetch()
         assert self.client.greeted
+        assert not self.client.misled
         assert self.client.dealt == self.head
         assert self.session.owed() == ()
 

@@ -228,8 +228,8 @@ async def test_after_a_stall_so_long_that_others_may_have_given_it_up_every_shar
         else:
             await real_beat()
 
-    real_beat = node._beat
-    monkeypatch.setattr(node, "_beat", beat)
+    real_beat = node.beat
+    monkeypatch.setattr(node, "beat", beat)
     async with running(node) as got:
         await wait_until(lambda: beats >= 3)
         await wait_until(lambda: got)
