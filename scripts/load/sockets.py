@@ -11,6 +11,7 @@
 
 import asyncio
 import json
+import random
 import re
 from collections import Counter
 from itertools import cycle
@@ -21,8 +22,8 @@ from scripts.load.frames import CLOSE, PING, PONG, BadFrame, FrameReader, client
 from scripts.load.orders import Deed, Order, now_us, run
 from scripts.load.samples import Samples
 
-HELLO_MAX_S = 60.0
-TRY_AGAIN_S = 0.2
+HELLO_MAX_S = 120.0  # for all of them
+TRY_AGAIN_S = (0.2, 10.0)  # at first, and at most
 GROUP = "socket"
 
 _OFFSET = re.compile(rb'"offset":\s?(\d+)')
@@ -70,9 +71,15 @@ class Clients:
 
     async def _connect(self, clients: "list[Client]", at_once: int) -> dict[str, float]:
         turn = asyncio.Semaphore(at_once)
-        began_us = now_us()
-        async with asyncio.timeout(HELLO_MAX_S), asyncio.TaskGroup() as tasks:
-            connecting = [tasks.create_task(self._connect_one(client, turn)) for client in clients]
+        began_us, before = now_us(), self.open
+        try:
+            async with asyncio.timeout(HELLO_MAX_S), asyncio.TaskGroup() as tasks:
+                connecting = [
+                    tasks.create_task(self._connect_one(client, turn)) for client in clients
+                ]
+        except TimeoutError:
+            greeted = f"{self.open - before:,} of {len(clients):,} were greeted"
+            raise TimeoutError(f"{greeted} within {HELLO_MAX_S:.0f} s; {self.closed}") from None
         tries = sum(task.result() for task in connecting)
         return {"took_s": (now_us() - began_us) / 1e6, "tries": tries}
 
@@ -87,7 +94,14 @@ class Clients:
                     return tries
                 except OSError as error:
                     self.closed[type(error).__name__] += 1
-                    await asyncio.sleep(TRY_AGAIN_S)
+                    await asyncio.sleep(pause_s(tries, random.random()))
+
+
+def pause_s(tries: int, chance: float) -> float:
+    """Twice as long after each try, and spread over all of that: thousands who come back in step
+    would only ever meet each other."""
+    first_s, longest_s = TRY_AGAIN_S
+    return chance * min(longest_s, first_s * 2.0 ** min(tries, 20))
 
 
 class Client(asyncio.Protocol):

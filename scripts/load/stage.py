@@ -20,7 +20,7 @@ from scripts.load.orders import now_us
 from scripts.load.results import Phase
 from scripts.load.samples import untold
 from scripts.load.service import OwnService, Service
-from scripts.load.setting_up import tokens
+from scripts.load.setting_up import Advance, tokens
 from scripts.load.watch import Look, Watch
 from scripts.load.workload import Workload
 
@@ -179,12 +179,23 @@ class Stage:
         with self.display.step("open sockets", len(members)) as advance:
             for number, url in enumerate(gateways):
                 share = made[number :: len(gateways)]
-                answer = await self.sockets.ask(
-                    "open", url=url, sources=sources(url, len(share)), tokens=share, at_once=AT_ONCE
-                )
-                took_s += answer["took_s"]
-                advance(len(share))
+                order = {"url": url, "sources": sources(url, len(share)), "tokens": share}
+                opening = asyncio.create_task(self.sockets.ask("open", **order, at_once=AT_ONCE))
+                took_s += (await self._follow(opening, advance))["took_s"]
         return took_s
+
+    async def _follow(
+        self, opening: "asyncio.Task[dict[str, float]]", advance: Advance
+    ) -> dict[str, float]:
+        """The answer; shows meanwhile how many are open."""
+        seen = (await self.sockets.ask("count"))["open"]
+        while True:
+            await asyncio.wait({opening}, timeout=LOOK_EVERY_S)
+            now_open = (await self.sockets.ask("count"))["open"]
+            advance(now_open - seen)
+            seen = now_open
+            if opening.done():
+                return opening.result()
 
     # Receivers
 
