@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from app.domain.ids import post_id
 from app.domain.post import Event, EventKind, Post
 from app.domain.shard import shard_of
+from app.gateway.encoding import PING
 from app.gateway.limits import Limits
 from app.gateway.server import Gateway
 from app.store.inbox import InboxPage
@@ -222,6 +223,13 @@ async def bench(sockets: int, rounds: int) -> None:
             await until(lambda: stats.pages_read == sockets)
             gc.collect()
             print(f"idle socket: {(rss() - before) / sockets:,.0f} bytes")
+            everyone = one.gateway._hub.everybody()
+            for connection in everyone:
+                connection._send(PING)
+            await until(lambda: all(connection._incoming for connection in everyone))
+            gc.collect()
+            print(f"  that has answered a ping: {(rss() - before) / sockets:,.0f} bytes")
+            floor_bytes += len(PING) * sockets
             everybody = [f"user{number}" for number in range(sockets)]
             floors, singles = [], []
             for _ in range(rounds):
