@@ -134,6 +134,18 @@ async def test_whoever_has_the_most_endpoints_in_a_slice_of_the_largest_is_no_tr
     assert len(decode_deliveries(entry[b"d"])) == 512 * 16
 
 
+async def test_a_slice_that_has_grown_by_thousands_is_no_trouble(store: Store) -> None:
+    event = await Service.on(store).post()
+    users = [f"b{number}" for number in range(9_000)]
+    await store.execute("HSET", keys.routes(0), users[8_500], "0000000100")
+    await store.execute("HSET", keys.trimmed(0), users[4_500], 7)
+    assert await fan_out(store, event, users, shards=1) == (9_000, 1)
+    roster = decode_roster(await store.execute("GET", keys.roster(0, event.post, 1, 0)))
+    assert roster.users == tuple(users)
+    assert roster.offsets == tuple(8 if user == users[4_500] else 1 for user in users)
+    assert roster.endpoints[8_500] == ("0000000100",)
+
+
 async def test_inboxes_have_no_end_but_all_else_has(store: Store) -> None:
     service = Service.on(store)
     await service.endpoint(ANN)

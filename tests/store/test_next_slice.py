@@ -174,6 +174,18 @@ async def test_a_slice_asked_for_again_after_a_crash_is_the_same_one(
     assert not set(rest.members) & set(again.members)
 
 
+async def test_thousands_who_came_into_a_slice_since_are_no_trouble(store: Store) -> None:
+    await graph_of(store, friends=["a", "c"], blocks=["b17"])
+    event = await Service.on(store).post()
+    worker = await Worker(store, limit=2).take()
+    await worker.next(event, -1)
+    came = [f"b{number}" for number in range(9_000)]
+    await graph_of(store, followers=came)
+    again = await (await Worker(store, "two", limit=2).take()).next(event, -1)
+    assert isinstance(again, Slice)
+    assert sorted(again.members) == sorted({"a", "c", *came} - {"b17"})
+
+
 async def test_a_slice_whose_members_have_all_left_is_passed(store: Store) -> None:
     graph = await graph_of(store, friends=[f"f{n}" for n in range(5)])
     event = await Service.on(store).post()

@@ -15,10 +15,24 @@ end
 local tag, event, event_type = ARGV[1], ARGV[2], ARGV[3]
 local inbox_max, inbox_keep = tonumber(ARGV[6]), tonumber(ARGV[7])
 local users, spared = cmsgpack.unpack(ARGV[10]), ARGV[11]
-local routes = redis.call('HMGET', KEYS[3], unpack(users))
+local function of_users(key)
+  if #users <= 4000 then
+    return redis.call('HMGET', key, unpack(users))
+  end
+  local values = {} -- see next_slice: a slice can be larger, and Lua's stack takes 8,000 at once
+  for first = 1, #users, 4000 do
+    local part = redis.call('HMGET', key, unpack(users, first, math.min(first + 3999, #users)))
+    for i, value in ipairs(part) do
+      values[first + i - 1] = value
+    end
+  end
+  return values
+end
+
+local routes = of_users(KEYS[3])
 local trimmed = {}
 if redis.call('EXISTS', KEYS[4]) == 1 then
-  trimmed = redis.call('HMGET', KEYS[4], unpack(users))
+  trimmed = of_users(KEYS[4])
 end
 
 -- A route is words apart by blanks: an endpoint id, `id=pattern,pattern` (only these types), or

@@ -113,11 +113,19 @@ result[1], result[2] = slice, last
 if #page == 0 then
   return result
 end
+-- In parts: a slice that is given again has all who have come into its range meanwhile, and Lua's
+-- stack takes 8,000 at once.
 local function excluder(key)
-  if redis.call('EXISTS', key) == 0 then
-    return {}
+  local scores = {}
+  if redis.call('EXISTS', key) == 1 then
+    for first = 1, #page, 1000 do
+      local part = redis.call('ZMSCORE', key, unpack(page, first, math.min(first + 999, #page)))
+      for i, score in ipairs(part) do
+        scores[first + i - 1] = score
+      end
+    end
   end
-  return redis.call('ZMSCORE', key, unpack(page))
+  return scores
 end
 local blocked, blocking = excluder(KEYS[5]), excluder(KEYS[6])
 for i = 1, #page do
