@@ -130,8 +130,8 @@ def problem_of(error: Exception) -> Problem:
             return _refused(error)
         case errors.StoreError() | errors.BacklogFull() | errors.NoSender():
             return _later(error) or _unforeseen(error)
-        case HTTPException():
-            return _of_framework(error)
+        case HTTPException(status_code=404):  # the one that the framework raises by itself
+            return Problem(NOT_FOUND, "There is nothing at this path.")
         case _:
             return _unforeseen(error)
 
@@ -167,15 +167,6 @@ def _later(error: Exception) -> Problem | None:
             return unavailable(UNAVAILABLE, "The store does not answer.", 1)
         case _:
             return None
-
-
-def _of_framework(error: HTTPException) -> Problem:
-    kind = {404: NOT_FOUND, 405: METHOD_NOT_ALLOWED}.get(error.status_code)
-    if kind is None:
-        kind = Kind(error.status_code, f"http-{error.status_code}", error.detail)
-    details = {404: "There is nothing at this path."}
-    headers = dict(error.headers or {})
-    return Problem(kind, details.get(error.status_code, error.detail), headers=headers)
 
 
 def _unforeseen(error: Exception) -> Problem:

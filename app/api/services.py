@@ -89,7 +89,7 @@ class Services:
 
     async def begin_anew(self, epoch: str) -> None:
         """The store has lost everything: keys, routes, inboxes."""
-        self.api_keys.forget()
         await self.prepare()
+        self.api_keys.forget()
         self.epoch = epoch
         await self.waiters.begin_anew()

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+from starlette.types import ASGIApp
 
 from app.api.http import BoundedHttp, Connections, HttpLimits
 from app.webserver import serve
@@ -89,18 +90,21 @@ class Raw:
 
 
 @asynccontextmanager
-async def served(api: Api, limits: HttpLimits | None = None) -> AsyncIterator[Served]:
+async def served(
+    api: Api, limits: HttpLimits | None = None, app: ASGIApp | None = None
+) -> AsyncIterator[Served]:
+    """The API, or another application, as production serves it."""
     connections = Connections(limits or HttpLimits(), api.services.stats.refusals)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(
                 serve(
-                    api.app,
+                    app or api.app,
                     listener,
                     stop,
                     grace_s=1,
-                    lifespan=True,
+                    lifespan=app is None,
                     protocol=partial(BoundedHttp, shared=connections),
                 )
             )

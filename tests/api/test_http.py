@@ -1,10 +1,12 @@
 """Clients that keep to HTTP only in part, or not at all."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from app.api.http import HttpLimits
 from tests.api.conftest import Api
@@ -14,6 +16,8 @@ from tests.wait import wait_until
 LIMITS = HttpLimits(
     connections_max=4, head_bytes_max=8_192, head_timeout_s=0.2, stall_timeout_s=0.2, linger_s=0.2
 )
+
+MEGABYTES = 20_000_000
 
 
 @pytest.fixture
@@ -170,6 +174,27 @@ async def test_a_client_that_reads_nothing_is_cut_off(strict: Served):
         raw.reader._limit = 1_024  # so that the reader stops reading from the socket
         await pour(raw, request)
     await wait_until(lambda: strict.connections.open == 0)
+
+
+async def _send_megabytes(_: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    body = b"x" * MEGABYTES
+    head = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer(single_api: Api):
+    async with (
+        served(single_api, LIMITS, _send_megabytes) as made,
+        made.raw(made.head("GET /")) as raw,
+    ):
+        await raw.reader.readuntil(b"\r\n\r\n")
+        left, began = MEGABYTES, time.monotonic()
+        while left > 0:
+            left -= len(await raw.reader.readexactly(min(left, 1_000_000)))
+            await asyncio.sleep(LIMITS.stall_timeout_s / 4)
+    assert time.monotonic() - began > 2 * LIMITS.stall_timeout_s
 
 
 async def test_requests_in_one_write_are_answered_in_order(strict: Served):

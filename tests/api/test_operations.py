@@ -6,6 +6,7 @@ from app import __version__
 from app.api.canary import Canary
 from app.clock import now_ms
 from app.domain.ids import shard_of_id
+from app.errors import StoreUnavailable
 from app.store import canary, keys
 from tests.api.conftest import SHARDS, Api
 from tests.wait import wait_until
@@ -127,6 +128,29 @@ async def test_canaries_visit_every_shard_in_turn(store, clock):
         tasks.create_task(sender.run(stop))
         await wait_until(all_visited)
         stop.set()
+
+
+async def test_canaries_go_on_when_the_store_is_back(single_store, monkeypatch, clock):
+    stop, calls = asyncio.Event(), []
+    sender = Canary(single_store, 1, backlog_max=9, every_s=0.001, clock_ms=lambda: clock[0])
+    send = sender._send
+
+    async def sometimes(shard: int) -> None:
+        calls.append(shard)
+        if len(calls) < 3:
+            raise StoreUnavailable("away")
+        await send(shard)
+
+    monkeypatch.setattr(sender, "_send", sometimes)
+
+    async def sent() -> bool:
+        return await single_store.execute("XLEN", keys.posts(0)) == 1
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(sender.run(stop))
+        await wait_until(sent)
+        stop.set()
+    assert len(calls) >= 3
 
 
 async def test_canaries_do_not_pile_up_while_none_comes_through(store, clock):

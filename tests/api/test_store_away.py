@@ -29,7 +29,9 @@ ANSWERED = {
     "app_openapi": 200,
     "tokens_create": 201,
 }
-ANSWER_TIMEOUT_S = 0.3
+ANSWER_TIMEOUT_S = 1.0
+# Well below the 5 to 10 s after which the store's own connection is cut; machines may be busy.
+LATE_S = 2.0
 
 
 def name(call: Call) -> str:
@@ -76,7 +78,7 @@ async def check_all(api: Api, world: World) -> dict[str, httpx.Response]:
 async def check(api: Api, world: World, call: Call) -> httpx.Response:
     began = time.monotonic()
     answer = await send(api, world, call)
-    assert time.monotonic() - began < ANSWER_TIMEOUT_S + 0.5, name(call)
+    assert time.monotonic() - began < ANSWER_TIMEOUT_S + LATE_S, name(call)
     expected = ANSWERED.get(name(call), 503)
     assert answer.status_code == expected, f"{name(call)}: {answer.text}"
     if expected == 503:
@@ -127,7 +129,7 @@ async def test_a_long_poll_whose_store_falls_silent_is_a_503_not_much_later(prox
         began = time.monotonic()
         answer = await api.admin.get("/v1/users/eve/feed?wait_s=0.2")
         assert answer.status_code == 503
-        assert time.monotonic() - began < 0.2 + ANSWER_TIMEOUT_S + 0.5
+        assert time.monotonic() - began < 0.2 + ANSWER_TIMEOUT_S + LATE_S
     assert api.services.waiters.waiting == 0
 
 

@@ -172,6 +172,19 @@ async def test_a_node_that_fails_is_seen_and_started_again(caplog):
     assert node.log[-1] == ("close", ())
 
 
+async def test_leaving_that_fails_at_the_end_keeps_nothing_from_ending(caplog):
+    node = FakeNode()
+    waiters = make(node)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(waiters.run())
+        async with waiters.wait("bob") as wait:
+            await wait.ready()
+            node.failing = True
+            waiters.release()
+            assert await wait.woken(30)
+    assert "store unavailable" in caplog.text
+
+
 async def test_at_the_end_every_route_is_left():
     node = FakeNode()
     waiters = make(node)

@@ -79,20 +79,16 @@ def _never_null(schema: dict[str, Any]) -> None:
     schema.update(*[choice for choice in schema.pop("anyOf") if choice != {"type": "null"}])
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, str):
-        if not _WHOLE.fullmatch(value):
-            raise ValueError("must be a whole number in decimal digits")
-        return int(value)
-    return value
+def _whole(text: str) -> int:
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("must be a whole number in decimal digits")
+    return int(text)
 
 
-def _decimal(value: Any) -> Any:
-    if isinstance(value, str):
-        if not _DECIMAL.fullmatch(value):
-            raise ValueError("must be a number in decimal digits")
-        return float(value)
-    return value
+def _decimal(text: str) -> float:
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("must be a number in decimal digits")
+    return float(text)
 
 
 def parse_time(value: Any) -> int:

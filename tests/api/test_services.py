@@ -1,0 +1,51 @@
+from dataclasses import fields
+
+from app.api.http import HttpLimits
+from app.api.services import Limits
+from app.domain.shard import shard_of
+from app.settings import Settings
+from app.store import keys
+from tests.api.conftest import SHARDS, Api, make_services, serve
+
+KEY = "mk_the-first-key-of-all"
+
+
+def test_every_limit_follows_its_setting():
+    settings = Settings()
+    for limits in (Limits, HttpLimits):
+        assert limits.of(settings) == limits()
+        named = {field.name for field in fields(limits)} & set(Settings.model_fields)
+        assert len(named) >= 2
+        for name in named:
+            value = (8080,) if name == "allow_ports" else getattr(settings, name) + 1
+            changed = settings.model_copy(update={name: value})
+            assert getattr(limits.of(changed), name) == value
+
+
+def test_a_ping_may_take_as_long_as_an_attempt_and_the_way_there():
+    settings = Settings(request_deadline_s=7.0)
+    assert Limits.of(settings).ping_timeout_s > 7.0
+
+
+async def test_the_first_key_is_there_again_when_the_store_has_begun_anew(single_store):
+    async with serve(make_services(single_store, admin_key=KEY)) as api:
+        await api.services.prepare()
+        async with api.client(KEY) as client:
+            assert (await client.get("/v1/keys")).status_code == 200
+            await single_store.broadcast("FLUSHALL")
+            await api.services.begin_anew("cafe")
+            assert (await client.get("/v1/users/bob/feed")).json()["epoch"] == "cafe"
+        # The others went with the store, although this process had seen them a moment ago.
+        assert (await api.admin.get("/v1/keys")).status_code == 401
+
+
+async def test_a_long_poll_goes_on_when_the_store_has_begun_anew(running_api: Api):
+    services = running_api.services
+    async with services.waiters.wait("bob") as wait:
+        await wait.ready()
+        await services.store.broadcast("FLUSHALL")
+        await services.begin_anew("cafe")
+        assert await wait.woken(30)
+        await wait.ready()
+        routes = keys.routes(shard_of("bob", SHARDS))
+        assert b"@testnode" in await services.store.execute("HGET", routes, "bob")
