@@ -63,7 +63,8 @@ class ApiKeys:
 
     async def ensure(self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int) -> ApiKey:
         """Makes a given secret a key, if it is not one; however many there are."""
-        found = await self.find(secret) or await self._save(secret, name, scopes, now_ms, 0)
+        found = await self._read(_digest(secret))  # past what is remembered
+        found = found or await self._save(secret, name, scopes, now_ms, 0)
         assert found is not None  # without a bound nothing is refused
         return found
 
@@ -89,15 +90,18 @@ class ApiKeys:
         known = self._found.get(digest)
         if known is not None and now - known[0] <= self._cache_s:
             return known[1]
-        raw = await self._store.execute("HGET", keys.API_KEYS, digest)
-        if raw is None:
+        key = await self._read(digest)
+        if key is None:
             self._found.pop(digest, None)
             return None
-        key = _key(digest, json.loads(raw))
         if len(self._found) >= 1_024:
             self._found.clear()
         self._found[digest] = (now, key)
         return key
+
+    async def _read(self, digest: bytes) -> ApiKey | None:
+        raw = await self._store.execute("HGET", keys.API_KEYS, digest)
+        return None if raw is None else _key(digest, json.loads(raw))
 
     def forget(self) -> None:
         """What was found may be gone."""

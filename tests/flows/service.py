@@ -69,14 +69,16 @@ class Service:
         items = (await self.deliveries(post, channel=channel))["items"]
         return next((item for item in items if item["recipient"] == user), None)
 
-    async def settled(self, post: str, user: str, state: str, channel: str = "webhook") -> Any:
+    async def settled(
+        self, post: str, user: str, state: str, channel: str = "webhook", timeout_s: float = 5.0
+    ) -> Any:
         """The same, once it has come to `state`."""
 
         async def there() -> Any:
             found = await self.delivery(post, user, channel)
             return found if found is not None and found["state"] == state else None
 
-        return await wait_until(there)
+        return await wait_until(there, timeout_s)
 
     @asynccontextmanager
     async def socket(self, user: str, **query: object) -> AsyncIterator["Socket"]:

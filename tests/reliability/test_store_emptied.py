@@ -68,7 +68,9 @@ async def test_posts_under_way_when_it_is_emptied_leave_nothing_that_spins(singl
             asyncio.create_task(service.http.post("/v1/posts", json=POST)) for _ in range(40)
         ]
         await wait_until(lambda: receiver.requests)
+        before = (await read_schema(single_store, None)).epoch
         await single_store.broadcast("FLUSHALL")
+        await begun_anew(single_store, before)
         await asyncio.gather(*posting)
         await works(service, receiver)
         await is_quiet(single_store)
@@ -79,18 +81,10 @@ POST = {"author": "alice", "data": {"text": "hello"}}
 
 async def works(service: Service, receiver: Receiver) -> None:
     """A new post gets through, once the workers have their leases again."""
-
-    async def is_through() -> bool:
-        answer = await service.http.put("/v1/users/ann/friends/ben")
-        if not answer.is_success:
-            return False  # until the admin key is there again
-        if not (await service.call("GET", "/users/ben/endpoints"))["items"]:
-            await service.register("ben", receiver.url)
-        return True
-
-    await wait_until(is_through)
+    await service.befriend(("ann", "ben"))
+    await service.register("ben", receiver.url)
     post = await service.post("ann")
-    await service.settled(post["id"], "ben", "delivered")
+    await service.settled(post["id"], "ben", "delivered", timeout_s=15)
 
 
 async def is_quiet(store: Store) -> None:
@@ -167,10 +161,11 @@ async def test_a_server_that_comes_back_with_its_data_is_the_same_and_one_withou
             await until_answered(service)
             post = await service.post("alice")
             assert (await socket.next())["offset"] == 2
-            await service.settled(post["id"], "bob", "delivered")
+            await service.settled(post["id"], "bob", "delivered", timeout_s=15)
 
             await asyncio.to_thread(restart, server, emptied=True)
             reset = await socket.next(15)
+            await begun_anew(store, socket.hello["epoch"])
             assert (reset["type"], reset["epoch"] != socket.hello["epoch"]) == ("reset", True)
             await works(service, receiver)
             await is_quiet(store)

@@ -87,13 +87,16 @@ async def test_who_could_not_act_on_it_is_told_again(single_store: Store):
 
 async def test_a_store_that_is_away_is_waited_for(single_store: Store, single_store_url: str):
     watching, target = Watching(), urlsplit(single_store_url).path
-    async with proxy_to(target) as proxy, opened(proxy.url, connect_timeout_s=0.1) as through:
-        async with watching.on(through) as task:
-            await proxy.close()
-            await single_store.broadcast("FLUSHALL")
-            async with proxy_to(target, port=proxy.port):
-                await wait_until(lambda: watching.told)
-            assert not task.done()
+    async with (
+        proxy_to(target) as proxy,
+        opened(proxy.url, connect_timeout_s=0.1) as through,
+        watching.on(through) as task,
+    ):
+        await proxy.close()
+        await single_store.broadcast("FLUSHALL")
+        async with proxy_to(target, port=proxy.port):
+            await wait_until(lambda: watching.told)
+        assert not task.done()
 
 
 @pytest.mark.parametrize(
