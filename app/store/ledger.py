@@ -97,7 +97,7 @@ class Ledger:
 
         `after` is the `next` of the page before, "place.index". Raises ValueError on a bad one.
 
-        For the counts the store looks at every roster, 16 µs for one of 64 recipients. From
+        For the counts the store looks at every roster, 30 µs for one of 64 recipients. From
         `COUNTED_ANEW_MAX` rosters on they are kept for `COUNTS_AGE_MAX_S`, so that paging through
         the deliveries of a million does not count that million on every page.
         """
