@@ -1,12 +1,13 @@
 """Looks after the endpoints of one shard: changes made by calls, probes, drains."""
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from app.clock import now_ms
 from app.domain.breaker import EndpointState
 from app.domain.delivery import State
-from app.errors import StoreError
+from app.errors import StoreError, StoreFull
 from app.store import keys
 from app.store.client import Store
 from app.store.replies import pairs
@@ -20,6 +21,8 @@ from workers.watcher import Watched
 
 if TYPE_CHECKING:
     from workers.sender import SenderShard
+
+log = logging.getLogger(__name__)
 
 READ_MAX = 500
 PINGED_MS = 20_000  # whoever asked for a ping before that has given up waiting for it
@@ -134,6 +137,10 @@ class Upkeep:
         self.next_due_ms = None  # what is asked for meanwhile counts as well
         try:
             await self._look_after_all()
+        except StoreFull as error:
+            # What is acknowledged makes room: sending must not wait for this.
+            log.warning("endpoints wait for room in the store", extra={"error": str(error)})
+            self.expect(now_ms() + AGAIN_MS)
         except StoreError:
             self.expect(0)
             raise

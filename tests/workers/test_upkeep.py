@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from app.domain.signature import verify
+from app.errors import StoreFull
 from app.store import keys
 from app.store.endpoints import Endpoint
 from tests.receivers import Receiver, gated, refusing_port, status
@@ -118,6 +119,25 @@ async def test_nothing_stays_parked_whatever_call_fails(
         fault = store.fail(word, times=2, ran=ran)
         await all_delivered(rig, 4)
     assert fault.hits == 2
+
+
+async def test_a_full_store_stops_drains_but_not_what_makes_room_in_it(
+    single_rig: Rig, receiver: Receiver
+):
+    rig, store = single_rig, FaultyStore(single_rig.store)
+    other = users_of(1, 2)[1]
+    async with rig.working(store, **SENDING) as worker:
+        endpoint = await open_with_parked(rig, receiver, worker)
+        fault = store.fail("reschedule", times=1_000, error=StoreFull("as the test wants it"))
+        await wait_until(lambda: fault.hits)
+        await rig.register(other, receiver.url)
+        for _ in range(5):
+            await rig.settled(await rig.fanned_out([other]), delivered=1)
+        assert worker.stats.sender.failures == 0
+        assert await parked(rig, endpoint) > 0
+        fault.times = 0
+        await wait_until(lambda: _is_at_rest(rig))
+    assert {found.place for found in (await rig.places()).values()} == {"delivered"}
 
 
 async def test_the_next_owner_finds_an_endpoint_as_ill_as_it_was(
