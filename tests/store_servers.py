@@ -11,6 +11,7 @@ from app.store.embedded import server_binary
 from tests.wait import block_until
 
 SLOTS = 16_384
+START_S = 20.0  # a busy machine may take ten times as long as an idle one
 
 
 def free_ports(count: int) -> list[int]:
@@ -99,7 +100,7 @@ class StoreCluster:
 
     def join(self) -> None:
         """Deals out the slots and waits until every server agrees. A new cluster takes 2 s."""
-        block_until(lambda: all(server.answers() for server in self.servers))
+        block_until(lambda: all(server.answers() for server in self.servers), START_S)
         for index, server in enumerate(self.servers):
             first, end = (SLOTS * i // len(self.servers) for i in (index, index + 1))
             server.admin.execute_command("CLUSTER", "SET-CONFIG-EPOCH", index + 1)
@@ -108,7 +109,7 @@ class StoreCluster:
                 self.servers[0].admin.execute_command(
                     "CLUSTER", "MEET", "127.0.0.1", server.port, self._buses[index]
                 )
-        block_until(lambda: all(self._is_ready(server) for server in self.servers))
+        block_until(lambda: all(self._is_ready(server) for server in self.servers), START_S)
 
     def _is_ready(self, server: TcpServer) -> bool:
         info = server.admin.execute_command("CLUSTER", "INFO")
