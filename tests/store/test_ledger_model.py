@@ -290,7 +290,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _expect(self, result: Result, owner: bool) -> None:
         """What the outcome makes of the model."""
         known = self.deliveries[result.delivery]
-        old, state = known.state, result.state
+        old, state, base = known.state, result.state, result.base
         if state is State.DELIVERED:
             accepted = old is not State.DELIVERED
         else:
@@ -299,11 +299,11 @@ class LedgerMachine(RuleBasedStateMachine):
         if not accepted:
             return
         if state.is_parked and known.endpoint in self.deleted:
-            state = State.SUPPRESSED
+            state, base = State.SUPPRESSED, 0
         assert may_follow(old, state) or old in (State.PARKED_PENDING, State.PARKED_RETRYING)
         self._leave(known)
         known.state, known.attempts, known.due_ms = state, result.attempts, result.due_ms
-        known.base = result.base
+        known.base = base
         if state.is_parked:
             known.waits = PARKED
             self.parked[known.endpoint] += 1
