@@ -1,5 +1,6 @@
 """Real servers for tests: single ones and a cluster of three, all from the bundled binary."""
 
+import random
 import socket
 import subprocess
 from contextlib import ExitStack, suppress
@@ -11,16 +12,25 @@ from app.store.embedded import server_binary
 from tests.wait import block_until
 
 SLOTS = 16_384
+PORTS = (20_000, 32_768)
 START_S = 20.0  # a busy machine may take ten times as long as an idle one
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback interface that nobody listens on at this moment."""
+    """Ports of the loopback interface that nobody uses at this moment.
+
+    They lie below those that the kernel gives to outgoing connections: of thousands of these, one
+    would have such a port before the server that it was chosen for has come up.
+    """
+    ports: list[int] = []
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
+        while len(ports) < count:
+            port = random.randrange(*PORTS)
+            sock = stack.enter_context(socket.socket())
+            with suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                ports.append(port)
+    return ports
 
 
 class TcpServer:
