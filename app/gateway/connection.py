@@ -8,24 +8,14 @@ from typing import Any, Final
 
 from app.domain.post import Event
 from app.errors import BadToken
+from app.gateway.actions import READ, REFUSE, WRITE, Action, Advance, Close, Gap, Repush, Reset
 from app.gateway.close_codes import BROKEN, GONE, CloseCode, counted
 from app.gateway.context import Context, deadline
 from app.gateway.encoding import PING, Encoding, EventFrames
 from app.gateway.incoming import Incoming, Message
 from app.gateway.messages import Ack, Renew, Unknown, read
-from app.gateway.session import (
-    CLOSED,
-    NEVER,
-    READ,
-    REFUSE,
-    WRITE,
-    Advance,
-    Close,
-    Gap,
-    Repush,
-    Reset,
-    Session,
-)
+from app.gateway.pulse import Pulse
+from app.gateway.session import CLOSED, Session
 from app.gateway.wheel import NOWHERE
 from app.gateway.wording import goodbye, words
 from app.store.inbox import InboxPage
@@ -50,9 +40,8 @@ class Connection(asyncio.Protocol):
         "_context",
         "_expires_at",
         "_fd",
-        "_heard_at",
         "_incoming",
-        "_pinged_at",
+        "_pulse",
         "_transport",
         "_waits",
         "encoding",
@@ -76,8 +65,7 @@ class Connection(asyncio.Protocol):
         self._fd: int = transport.get_extra_info("socket").fileno()
         self._waits = False  # whether the transport holds something back
         self._incoming: Incoming | None = None
-        self._heard_at = now
-        self._pinged_at = 0.0  # 0: no ping is unanswered
+        self._pulse = Pulse(now)
         self._expires_at = deadline(claims, now)
         self.user = claims.user
         self.session = session
@@ -172,8 +160,7 @@ class Connection(asyncio.Protocol):
         if self.session.drained():
             self._context.ask(self)
         # It was not pinged meanwhile, and that it reads is a sign of life.
-        self._heard_at = self._context.now()
-        self._pinged_at = 0.0
+        self._pulse.heard(self._context.now())
         self._context.wheel.sooner(self, self._due())
 
     # What the store brings.
@@ -260,8 +247,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = self._context.now()
-        self._heard_at = now
-        self._pinged_at = 0.0
+        self._pulse.heard(now)
         incoming = self._hear(now)
         for message in incoming.messages(data, now):
             self._take(message, now)
@@ -314,7 +300,7 @@ class Connection(asyncio.Protocol):
         self._expires_at = deadline(claims, now)
         self._context.wheel.sooner(self, self._expires_at)
 
-    def _act(self, action: Advance | Repush | Close | None) -> None:
+    def _act(self, action: Action | None) -> None:
         context = self._context
         match action:
             case Advance(offset):
@@ -334,7 +320,7 @@ class Connection(asyncio.Protocol):
 
     def watch(self, ping_in_s: float) -> None:
         """Starts to be looked at; the first ping comes after this much silence."""
-        self._heard_at += ping_in_s - self._context.limits.ping_s
+        self._pulse.heard(self._context.now() + ping_in_s - self._context.limits.ping_s)
         self._context.wheel.at(self, self._due())
 
     def check(self, now: float) -> None:
@@ -343,28 +329,22 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         elif now >= self._expires_at:
             self.close(CloseCode.TOKEN_EXPIRED)
-        elif now >= self._pong_due and not self.session.is_full:
+        elif not self.session.is_full and now >= self._pulse.answer_due(self._context.limits):
             self.close(CloseCode.NO_PONG)
         else:
-            if now >= self._ping_due and not self.session.is_full:
-                self._pinged_at = now
+            if not self.session.is_full and now >= self._pulse.ping_due(self._context.limits):
+                self._pulse.pinged(now)
                 self._send(PING)
             self._act(self.session.tick(now, self._transport.get_write_buffer_size()))
             if not self.session.is_closed:
                 self._context.wheel.at(self, self._due())
 
     def _due(self) -> float:
+        due = min(self._expires_at, self.session.due)
         if self.session.is_full:  # a ping would wait behind all the rest, and so would its answer
-            return min(self._expires_at, self.session.due)
-        return min(self._ping_due, self._pong_due, self._expires_at, self.session.due)
-
-    @property
-    def _ping_due(self) -> float:
-        return NEVER if self._pinged_at else self._heard_at + self._context.limits.ping_s
-
-    @property
-    def _pong_due(self) -> float:
-        return self._pinged_at + self._context.limits.pong_timeout_s if self._pinged_at else NEVER
+            return due
+        limits, pulse = self._context.limits, self._pulse
+        return min(due, pulse.ping_due(limits), pulse.answer_due(limits))
 
     # The end.
 

@@ -7,10 +7,11 @@ from typing import Final, Protocol
 from app.domain.post import Event, Post
 from app.domain.shard import shard_of
 from app.errors import StoreError
+from app.gateway.actions import READ
 from app.gateway.connection import Connection
 from app.gateway.encoding import JSON, EventFrames
 from app.gateway.pacing import Pacer
-from app.gateway.session import LIVE, READ
+from app.gateway.session import LIVE
 from app.gateway.stats import Stats
 from app.store.nodes import Push
 

@@ -45,10 +45,23 @@ is not acknowledged; each acknowledgement of something new starts it again; when
 session rewinds to that offset and waits twice as long.
 """
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from app.gateway.actions import (
+    NOTHING,
+    READ,
+    REFUSE,
+    WRITE,
+    Advance,
+    Close,
+    Gap,
+    Hello,
+    Repush,
+    Reset,
+    Said,
+    Verdict,
+)
 from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.store.inbox import InboxPage
@@ -68,69 +81,9 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Verdict(Enum):
-    """What is to be done about a push. REFUSE: more is owed than can be remembered."""
-
-    WRITE = auto()
-    READ = auto()
-    NOTHING = auto()
-    REFUSE = auto()
-
-
 # As module names: looking up an enum's member costs three times as much, once a delivery.
-WRITE, READ, NOTHING, REFUSE = Verdict.WRITE, Verdict.READ, Verdict.NOTHING, Verdict.REFUSE
 JOINING, OPENING, READING = State.JOINING, State.OPENING, State.READING
 CHOKED, HELD, LIVE, CLOSED = State.CHOKED, State.HELD, State.LIVE, State.CLOSED
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """The first thing said: the newest offset of the inbox, and the acknowledged cursor."""
-
-    head: int
-    cursor: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """The client's offset means nothing here; from the start of what there is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """These offsets, both included, are trimmed away and will not come."""
-
-    first: int
-    last: int
-
-
-Said = Hello | Reset | Gap
-
-
-@dataclass(frozen=True, slots=True)
-class Repush:
-    """`offset`, the oldest unacknowledged, and what follows is pushed again.
-
-    `attempts` counts the pushes of `offset`, this one included. With `read` the inbox is to be
-    asked for a page; without, one is on its way or the socket takes no more.
-    """
-
-    offset: int
-    attempts: int
-    read: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Advance:
-    """The user's cursor goes on to `offset`."""
-
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    code: CloseCode
-    reason: str
 
 
 class Session:

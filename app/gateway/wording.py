@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.gateway.session import Gap, Hello, Reset, Said
+from app.gateway.actions import Gap, Hello, Reset, Said
 
 
 def words(said: Said, *, user: str, epoch: str, ping_s: float) -> dict[str, Any]:

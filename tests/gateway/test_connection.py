@@ -197,7 +197,7 @@ async def test_a_full_socket_is_not_pinged_and_gets_its_time_when_it_has_drained
         await one.client.offsets(last)
         await wait_until(lambda: not one.connection.session.is_full)
         rig.pass_time(4)
-        assert not one.connection._pinged_at
+        assert not one.connection._pulse._pinged_at
         rig.pass_time(2)
         assert (await one.client.frame()).opcode is Opcode.PING
 
@@ -429,9 +429,9 @@ async def test_silence_is_pinged_and_an_answer_is_enough():
         rig.pass_time(2)
         assert (await one.client.frame()).opcode is Opcode.PING
         await one.client.send(masked(Opcode.PONG))
-        await wait_until(lambda: not one.connection._pinged_at)
+        await wait_until(lambda: not one.connection._pulse._pinged_at)
         rig.pass_time(24)
-        assert not one.connection._pinged_at
+        assert not one.connection._pulse._pinged_at
         rig.pass_time(2)
         assert (await one.client.frame()).opcode is Opcode.PING
 
@@ -451,7 +451,7 @@ async def test_whoever_says_something_is_not_pinged():
         for _ in range(5):
             rig.pass_time(20)
             one.connection.data_received(text('{"type":"ack","offset":0}'))
-        assert not one.connection._pinged_at
+        assert not one.connection._pulse._pinged_at
 
 
 async def test_a_token_ends_the_socket_and_a_new_one_prolongs_it():

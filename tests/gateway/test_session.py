@@ -6,6 +6,18 @@ from typing import Any
 
 import pytest
 
+from app.gateway.actions import (
+    NOTHING,
+    READ,
+    REFUSE,
+    WRITE,
+    Advance,
+    Close,
+    Gap,
+    Hello,
+    Repush,
+    Reset,
+)
 from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.gateway.session import (
@@ -15,19 +27,9 @@ from app.gateway.session import (
     JOINING,
     LIVE,
     NEVER,
-    NOTHING,
     OPENING,
     OWED_MAX,
-    READ,
     READING,
-    REFUSE,
-    WRITE,
-    Advance,
-    Close,
-    Gap,
-    Hello,
-    Repush,
-    Reset,
     Session,
     State,
 )

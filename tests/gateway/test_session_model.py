@@ -12,8 +12,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import booleans, floats, integers
 
-from app.gateway.limits import Limits
-from app.gateway.session import (
+from app.gateway.actions import (
     NOTHING,
     READ,
     REFUSE,
@@ -24,8 +23,9 @@ from app.gateway.session import (
     Hello,
     Repush,
     Reset,
-    Session,
 )
+from app.gateway.limits import Limits
+from app.gateway.session import Session
 from app.store.inbox import InboxPage
 
 LIMITS = Limits(ack_timeout_s=30, ack_attempts_max=4, slow_timeout_s=10)

@@ -1,4 +1,4 @@
-from app.gateway.session import Gap, Hello, Reset
+from app.gateway.actions import Gap, Hello, Reset
 from app.gateway.wording import goodbye, words
 
 
