@@ -136,8 +136,7 @@ async def test_a_full_store_stops_drains_but_not_what_makes_room_in_it(
         assert worker.stats.sender.failures == 0
         assert await parked(rig, endpoint) > 0
         fault.times = 0
-        await wait_until(lambda: _is_at_rest(rig))
-    assert {found.place for found in (await rig.places()).values()} == {"delivered"}
+        await all_delivered(rig, 9)
 
 
 async def test_the_next_owner_finds_an_endpoint_as_ill_as_it_was(
