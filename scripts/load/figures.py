@@ -7,7 +7,7 @@ from typing import Any
 from scripts.load.arrivals import Kind
 from scripts.load.groups import Group
 from scripts.load.histogram import ACCEPTED
-from scripts.load.results import Phase, busiest, cpu_us_per_delivery
+from scripts.load.results import Phase, busiest, cpu_us_per_delivery, kept_waiting
 from scripts.load.run import Outcome
 from scripts.load.stage import Stage
 from scripts.load.watch import Look
@@ -61,6 +61,7 @@ def _phase(stage: Stage, phase: Phase, begin_us: int) -> dict[str, Any]:
         "delivered": phase.delivered,
         "cpu_us": _rounded(phase.cpu_us()),
         "attempts": _attempts(phase),
+        "kept_waiting": _rounded(kept_waiting(phase.before, phase.after)),
         "load_processes": {
             name: round(share, 3) for name, share in busiest(phase.before, phase.after)
         },
@@ -106,13 +107,14 @@ def _timeline(looks: Sequence[Look], begin_us: int) -> list[dict[str, Any]]:
         row = _row(kept[-1], look, seconds, begin_us)
         kept.append(look)
         earlier = kept[max(0, len(kept) - 1 - COST_ROWS)]
+        row["kept_waiting"] = _rounded(kept_waiting(kept[-2], look))
         row["cpu_us"] = _rounded(cpu_us_per_delivery(earlier, look))
         rows.append(row)
     return rows
 
 
-def _rounded(costs: Mapping[str, float]) -> dict[str, float]:
-    return {name: round(cost, 2) for name, cost in costs.items()}
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}
 
 
 def _row(before: Look, after: Look, seconds: float, begin_us: int) -> dict[str, Any]:

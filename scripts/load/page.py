@@ -154,6 +154,8 @@ def _charts(figures: Mapping[str, Any]) -> Iterable[str]:
     )
     yield chart("CPU of a delivery", "µs", _by_name(rows, "cpu_us"), marked)
     yield chart("CPU", "cores", _by_name(rows, "cores"), marked)
+    waits = _by_name(rows, "kept_waiting")
+    yield chart("Kept waiting for a core", "share of the time", waits, marked)
     yield chart("Queues", "entries", _by_name(rows, "queues"), marked)
     yield chart("Senders", "requests, deliveries", _by_name(rows, "lanes"), marked)
     retried = [

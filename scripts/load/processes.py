@@ -14,10 +14,12 @@ _PAGE_BYTES = os.sysconf("SC_PAGESIZE")
 
 
 class Usage(NamedTuple):
-    """`cpu_s`: user and system time of all its threads since its start."""
+    """`cpu_s`: user and system time of all its threads since its start. `kept_waiting_s`: how long
+    its first thread could have run, and others did; 0 where the system does not tell."""
 
     cpu_s: float
     rss_bytes: int
+    kept_waiting_s: float = 0.0
 
 
 def usage(pid: int) -> Usage | None:
@@ -25,10 +27,18 @@ def usage(pid: int) -> Usage | None:
     try:
         fields = _stat(pid)
         resident = (_PROC / str(pid) / "statm").read_text().split()[1]
+        waited_s = _kept_waiting_s(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
     # 14 and 15 in proc(5), counted from 1; `_stat` leaves out the first two.
-    return Usage((int(fields[11]) + int(fields[12])) / _TICKS_PER_S, int(resident) * _PAGE_BYTES)
+    cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    return Usage(cpu_s, int(resident) * _PAGE_BYTES, waited_s)
+
+
+def _kept_waiting_s(pid: int) -> float:
+    """The second field of schedstat, in nanoseconds; a kernel may be made without it."""
+    path = _PROC / str(pid) / "schedstat"
+    return int(path.read_text().split()[1]) / 1e9 if path.exists() else 0.0
 
 
 def _stat(pid: int) -> list[str]:

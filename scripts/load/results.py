@@ -86,3 +86,14 @@ def busiest(before: Look, after: Look) -> Sequence[tuple[str, float]]:
         if name in before.ours and seconds > 0
     ]
     return sorted(shares, key=lambda one: -one[1])
+
+
+def kept_waiting(before: Look, after: Look) -> dict[str, float]:
+    """The share of the time in which a process could have run, and others had the cores: ours, or
+    somebody else's on this machine."""
+    seconds = (after.at_us - before.at_us) / 1e6
+    return {
+        name: (used.kept_waiting_s - before.usage[name].kept_waiting_s) / seconds
+        for name, used in after.usage.items()
+        if name in before.usage and seconds > 0
+    }

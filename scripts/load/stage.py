@@ -5,6 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from scripts.load.histogram import Latencies, Summary
 from scripts.load.load_process import LoadProcess
 from scripts.load.options import Options
 from scripts.load.orders import now_us
-from scripts.load.results import Phase
+from scripts.load.results import Finding, Phase
 from scripts.load.samples import untold
 from scripts.load.service import OwnService, Service
 from scripts.load.setting_up import Advance, tokens
@@ -235,6 +236,23 @@ class Stage:
         kinds: Collection[str] | None = None,
     ) -> Summary:
         return self.latencies.of([phase.number for phase in phases], groups, kinds)
+
+    def compare(
+        self,
+        what: str,
+        groups: Collection[Group],
+        pairs: Sequence[tuple[Phase, Phase]],
+        *,
+        kinds: Collection[str] | None = None,
+        bar: float | None = None,
+    ) -> Finding:
+        """The 99th percentiles of the second phases against those of the first ones: the medians
+        of all pairs, so that a moment in which the machine was busy elsewhere decides nothing."""
+        before, after = (
+            median(self.latency([phase], groups, kinds).p99_ms for phase in phases)
+            for phases in zip(*pairs, strict=True)
+        )
+        return Finding(what, after, "ms", baseline=before, bar=bar)
 
 
 def sources(url: str, sockets: int) -> list[str]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 BUSY = 0.9  # of a core: from here on it is a load process that is measured
+WAITED = 0.1  # of the time: latencies are the machine's then
 
 
 def tables(figures: Mapping[str, Any]) -> RenderableType:
@@ -31,6 +32,11 @@ def warnings(figures: Mapping[str, Any]) -> list[str]:
             f"{phase['name']}: {name} used {share:.0%} of a core, so it may be what was measured"
             for name, share in phase["load_processes"].items()
             if share > BUSY and phase["measured"]
+        ]
+        found += [
+            f"{phase['name']}: others had the cores for {share:.0%} of the time while {name} waited"
+            for name, share in phase["kept_waiting"].items()
+            if share > WAITED and phase["measured"]
         ]
         if phase["refused"]:
             refused = ", ".join(f"{count:,} by {why}" for why, count in phase["refused"].items())

@@ -1,9 +1,11 @@
 """What is made of two looks, and of a figure and its bar."""
 
+from dataclasses import replace
+
 import pytest
 
 from scripts.load.processes import Usage
-from scripts.load.results import Finding, busiest, cpu_us_per_delivery
+from scripts.load.results import Finding, busiest, cpu_us_per_delivery, kept_waiting
 from scripts.load.watch import Look, read_metrics
 
 
@@ -36,6 +38,13 @@ def test_a_process_that_is_new_has_no_cpu_to_compare():
 
 def test_without_deliveries_there_is_no_cpu_of_one():
     assert cpu_us_per_delivery(look(0, {"api": 1.0}), look(1, {"api": 2.0})) == {}
+
+
+def test_how_long_a_process_was_kept_waiting_is_a_share_of_the_time():
+    before, after = look(0, {"api": 1.0}), look(2, {"api": 1.0, "worker-1": 1.0})
+    assert kept_waiting(before, after) == {"api": 0.0}
+    usage = {"api": Usage(1.0, 1, kept_waiting_s=0.5)}
+    assert kept_waiting(before, replace(after, usage=usage)) == {"api": 0.25}
 
 
 def test_the_busiest_load_process_comes_first():

@@ -8,7 +8,13 @@ from scripts.load.table import warnings
 
 
 def figures(**changes: Any) -> dict[str, Any]:
-    phase = {"name": "steady", "measured": True, "load_processes": {"poster": 0.2}, "refused": {}}
+    phase = {
+        "name": "steady",
+        "measured": True,
+        "load_processes": {"poster": 0.2},
+        "kept_waiting": {"api": 0.01},
+        "refused": {},
+    }
     return {
         "incidents": [],
         "phases": [{**phase, **changes.pop("phase", {})}],
@@ -28,6 +34,7 @@ def test_nothing_is_said_when_all_is_well():
     [
         ({"incidents": ["api ended"]}, "incident: api ended"),
         ({"phase": {"load_processes": {"receivers": 0.97}}}, "receivers used 97% of a core"),
+        ({"phase": {"kept_waiting": {"store": 0.4}}}, "for 40% of the time while store waited"),
         ({"phase": {"refused": {"503": 12}}}, "12 by 503"),
         ({"load_average": {"before": [3.2, 0, 0]}}, "load average 3.2 on 2 cores"),
         (

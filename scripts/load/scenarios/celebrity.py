@@ -34,8 +34,9 @@ async def play(stage: Stage) -> Sequence[Finding]:
             await stage.load("beside", seconds, extra=extra, chance=random.Random(chance))
         )
         await stage.settle()
+    pairs = list(zip(alone, beside, strict=True))
     found = [
-        _compare(stage, name, groups, alone, beside)
+        stage.compare(f"p99 of posts to 100, {name}", groups, pairs, kinds=[Kind.PROBE], bar=BAR)
         for name, groups in (("sockets", [Group.SOCKET]), ("webhooks", WEBHOOKS))
     ]
     whole = stage.latency(beside, [Group.SOCKET, *WEBHOOKS], [Kind.CELEBRITY])
@@ -56,23 +57,6 @@ def _probing(stage: Stage, seconds: float) -> list[Arrival]:
         drawn = draw(stage.random, stage.workload, streams, PROBING_S)
         found += [one._replace(at_us=begin_us + one.at_us) for one in drawn]
     return found
-
-
-def _compare(
-    stage: Stage,
-    name: str,
-    groups: Sequence[Group],
-    alone: Sequence[Phase],
-    beside: Sequence[Phase],
-) -> Finding:
-    kinds = [Kind.PROBE]
-    return Finding(
-        f"p99 of posts to 100, {name}",
-        stage.latency(beside, groups, kinds).p99_ms,
-        "ms",
-        baseline=stage.latency(alone, groups, kinds).p99_ms,
-        bar=BAR,
-    )
 
 
 CELEBRITY = Scenario(

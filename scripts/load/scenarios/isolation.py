@@ -42,14 +42,13 @@ async def _compare(stage: Stage, bad: Group, delay_s: float | None) -> Sequence[
             await stage.load("recovering", RECOVER_S, is_measured=False)
     others = (Group.SOCKET, Group.HEALTHY)
     await stage.settle(others)
+    pairs = list(zip(good_phases, bad_phases, strict=True))
     return [
-        _finding(stage, "p99 to healthy endpoints", Group.HEALTHY, good_phases, bad_phases, BAR),
-        _finding(stage, "p99 to sockets", Group.SOCKET, good_phases, bad_phases, None),
+        stage.compare("p99 to healthy endpoints", [Group.HEALTHY], pairs, bar=BAR),
+        stage.compare("p99 to sockets", [Group.SOCKET], pairs),
         *(
-            _finding(stage, f"pair {number}: p99 to healthy endpoints", Group.HEALTHY, *pair, None)
-            for number, pair in enumerate(
-                zip(([one] for one in good_phases), ([one] for one in bad_phases), strict=True), 1
-            )
+            stage.compare(f"pair {number}: p99 to healthy endpoints", [Group.HEALTHY], [pair])
+            for number, pair in enumerate(pairs, 1)
         ),
         Finding(
             f"most requests under way to slow endpoints, with {bad}",
@@ -63,23 +62,6 @@ async def _compare(stage: Stage, bad: Group, delay_s: float | None) -> Sequence[
 def _chance(stage: Stage, cycle: int) -> random.Random:
     """The same for both phases of a pair."""
     return random.Random(f"pair {stage.options.seed} {cycle}")
-
-
-def _finding(
-    stage: Stage,
-    what: str,
-    group: Group,
-    good: Sequence[Phase],
-    bad: Sequence[Phase],
-    bar: float | None,
-) -> Finding:
-    return Finding(
-        what,
-        stage.latency(bad, [group]).p99_ms,
-        "ms",
-        baseline=stage.latency(good, [group]).p99_ms,
-        bar=bar,
-    )
 
 
 HANGING = Scenario(
