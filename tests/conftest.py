@@ -2,6 +2,7 @@
 
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -9,7 +10,7 @@ import uvloop
 from app.store.client import Store
 from app.store.embedded import EmbeddedServer
 from tests.opened_store import opened
-from tests.store_servers import StoreCluster
+from tests.store_servers import Pair, StoreCluster
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
@@ -33,6 +34,14 @@ def store_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreClu
         yield cluster
     finally:
         cluster.stop()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Pair]:
+    """One server with a replica that can be made to lag."""
+    pair = Pair(tmp_path)
+    yield pair
+    pair.stop()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Real servers for tests: single ones and a cluster of three, all from the bundled binary."""
 
 import random
+import signal
 import socket
 import subprocess
 from contextlib import ExitStack, suppress
@@ -83,6 +84,37 @@ class Sentinel(TcpServer):
             "sentinel failover-timeout moments 2000\n"
         )
         self._run(directory, [server_binary(), str(config), "--sentinel"])
+
+
+class Pair:
+    """A primary, and a replica that can be made to lag: connected, but confirming nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        first, second = free_ports(2)
+        quick = {"repl_diskless_sync_delay": "0", "shutdown_timeout": "0"}
+        self.primary = TcpServer(directory / "primary", first, **quick)
+        follow = f"127.0.0.1 {first}"
+        self.replica = TcpServer(directory / "replica", second, replicaof=follow, **quick)
+        block_until(lambda: self.primary.answers() and self.replica.answers())
+        block_until(self.is_in_step, 20)
+
+    def is_in_step(self) -> bool:
+        return self.replica.admin.info("replication")["master_link_status"] == "up"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{self.primary.address}"
+
+    def lag(self) -> None:
+        self.replica.process.send_signal(signal.SIGSTOP)
+
+    def catch_up(self) -> None:
+        self.replica.process.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        self.catch_up()
+        self.replica.stop()
+        self.primary.stop()
 
 
 class StoreCluster:

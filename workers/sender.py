@@ -20,6 +20,7 @@ from app.domain.ids import shard_of_id
 from app.errors import DecodeError, LeaseLost, StoreError
 from app.store import canary, keys
 from app.store.client import Store
+from app.store.durability import Ack
 from app.wire import stream_fields
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch
@@ -71,6 +72,7 @@ class SenderShard:
         upkeep: Upkeep,
         room: Room,
         redeliveries_max: int,
+        ack: Ack,
         outcome_limits: OutcomeLimits,
         stats: SenderStats,
         outcome_stats: OutcomeStats,
@@ -85,6 +87,7 @@ class SenderShard:
         self._upkeep = upkeep
         self._room = room
         self._redeliveries_max = redeliveries_max
+        self._ack: Ack = ack
         self._stats = stats
         self._lease = keys.lease(shard, keys.SENDER)
         self._wake = asyncio.Event()
@@ -290,6 +293,8 @@ class SenderShard:
         )
         if entries == b"lost":
             raise self._lost()
+        if entries:  # nothing is sent that could still be lost, and then be another thing
+            await self._store.settle([stream], self._ack)
         return entries
 
     async def _admit(self, entries: Sequence[Any], again: bool, *, pending: bool) -> None:

@@ -102,10 +102,9 @@ class Slicer:
         self._stats = stats
         self._lease = keys.lease(shard, keys.FANOUT)
         self._stream = keys.posts(shard)
-        # In a cluster a post, its slices and its closing lie on several servers, and each may lose
-        # its newest writes: a slice waits until its post is safe, the closing for the slices. What
-        # one server loses is in that order anyhow.
-        self._durable: Ack = "memory" if store.is_one_server else limits.ack
+        # In a cluster a post and its slices lie on several servers, each of which may lose its
+        # newest writes: a slice waits until its post is safe. On one server it would be lost first.
+        self._post_ack: Ack = "memory" if store.is_one_server else limits.ack
 
     async def take(self, works: Sequence[Work]) -> list[Turn]:
         """Fans out the next slice of each, and closes the events that have no more."""
@@ -120,7 +119,7 @@ class Slicer:
 
     async def _next(self, works: Sequence[Work]) -> list[Turn]:
         calls = [self._next_call(work) for work in works]
-        answers = await self._store.call_many(calls, durable=self._durable)
+        answers = await self._store.call_many(calls, durable=self._post_ack)
         turns: list[Turn] = []
         for work, answer in zip(works, answers, strict=True):
             if answer == b"lost":
@@ -244,20 +243,40 @@ class Slicer:
             self._stats.cancelled += sum(await self._store.call_many(calls))
 
     async def _fan_out(self, turns: Sequence[Turn]) -> None:
-        calls = [
-            self._fan_out_call(turn, shard, members)
+        parts = [
+            (turn, shard)
             for turn in turns
             for shard, members in turn.by_shard.items()
             if members and turn.slice >= 0
         ]
-        if not calls:
+        if not parts:
             return
-        for recipients, webhooks in await self._store.call_many(calls, durable=self._durable):
+        calls = [self._fan_out_call(*part) for part in parts]
+        for recipients, webhooks in await self._store.call_many(calls, durable=self._limits.ack):
             self._stats.recipients += recipients
             self._stats.webhooks += webhooks
+        if not self._pushes_at_once:
+            await self._store.call_many([self._push_call(*part) for part in parts])
         self._stats.slices += sum(1 for turn in turns if turn.slice >= 0)
 
-    def _fan_out_call(self, turn: Turn, shard: int, members: list[str]) -> Call:
+    @property
+    def _pushes_at_once(self) -> bool:
+        """Whether gateways are told in the same step. Else they are once the slice is safe: what a
+        client has seen must not be lost, for its offset would be given to another event."""
+        return self._limits.ack == "memory"
+
+    def _push_call(self, turn: Turn, shard: int) -> Call:
+        event, limits = turn.work.event, self._limits
+        return Call(
+            "push_slice",
+            [keys.roster(shard, event.post, event.version, turn.slice), keys.routes(shard)],
+            [
+                *(keys.tag(shard), encode_event(event)),
+                *(limits.sockets_backlog_max, limits.sockets_ttl_s),
+            ],
+        )
+
+    def _fan_out_call(self, turn: Turn, shard: int) -> Call:
         event, limits = turn.work.event, self._limits
         return Call(
             "fan_out",
@@ -276,9 +295,9 @@ class Slicer:
                 limits.retention_s,
                 limits.inbox_max,
                 limits.inbox_keep,
-                limits.sockets_backlog_max,
+                limits.sockets_backlog_max if self._pushes_at_once else 0,
                 limits.sockets_ttl_s,
-                encode_users(members),
+                encode_users(turn.by_shard[shard]),
                 turn.work.spared,
             ],
         )

@@ -255,6 +255,7 @@ class _Sending:
             upkeep=upkeep,
             room=self._room,
             redeliveries_max=settings.redeliveries_max,
+            ack=settings.ack,
             outcome_limits=OutcomeLimits(
                 retention_s=settings.retention_s,
                 batch_max=settings.outcome_batch_max,

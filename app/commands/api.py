@@ -79,7 +79,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
             follows_max=settings.follows_max,
             blocks_max=settings.blocks_max,
         ),
-        inbox=Inbox(store, shards),
+        inbox=Inbox(store, shards, settings.ack),
         endpoints=Endpoints(
             store,
             shards,

@@ -47,7 +47,7 @@ def make_gateway(settings: Settings, opened: Opened) -> Gateway:
     metrics = process_metrics("gateway")
     gateway = Gateway(
         node,
-        Inbox(store, shards),
+        Inbox(store, shards, settings.ack),
         Bodies(Posts.of(store, shards, settings)),
         TokenVerifier(settings.token_secret, settings.token_public_key).verify,
         epoch=opened.meta.epoch,

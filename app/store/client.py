@@ -81,6 +81,15 @@ class Store:
         await self._dispatcher.settle(requests, self._exchange(durable))
         return _results(requests, return_exceptions)
 
+    async def settle(self, keys: Iterable[bytes], ack: Ack) -> None:
+        """Returns once all that was written before to the servers of these keys is as safe as `ack`
+        says. They must have no TTL; what belongs to one that does not exist is not waited for.
+
+        Raises NotDurable.
+        """
+        if ack != "memory":
+            await self.call_many([Call("settle", [key]) for key in keys], durable=ack)
+
     def _exchange(self, durable: Ack) -> Exchange:
         if durable == "memory":
             return self._dispatcher.together

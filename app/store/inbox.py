@@ -9,6 +9,7 @@ from app.domain.post import Event
 from app.domain.shard import shard_of
 from app.store import keys
 from app.store.client import Call, Store
+from app.store.durability import Ack
 from app.wire import decode_event
 
 Ask = tuple[str, int | None, int]
@@ -30,16 +31,25 @@ class InboxPage:
     events: tuple[Event, ...]
 
     @property
+    def shows_newest(self) -> bool:
+        return bool(self.events) and self.first_offset + len(self.events) > self.head
+
+    @property
     def first_offset(self) -> int:
         return max(self.after, self.trimmed) + 1
 
 
 class Inbox:
-    """The inboxes and cursors of all users."""
+    """The inboxes and cursors of all users.
 
-    def __init__(self, store: Store, shards: int) -> None:
+    With an `ack` above memory nobody is shown an event that could still be lost: another one would
+    get its offset then, which whoever saw the first would never ask for.
+    """
+
+    def __init__(self, store: Store, shards: int, ack: Ack = "memory") -> None:
         self._store = store
         self._shards = shards
+        self._ack: Ack = ack
 
     async def read(self, user: str, after: int | None, limit: int) -> InboxPage:
         """Up to `limit` events after an offset; None starts at the acknowledged cursor."""
@@ -53,7 +63,12 @@ class Inbox:
             shard = shard_of(user, self._shards)
             named = [keys.inbox(shard, user), keys.trimmed(shard), keys.cursors(shard)]
             calls.append(Call("read_inbox", named, [user, "" if after is None else after, limit]))
-        return [_page(answer) for answer in await self._store.call_many(calls)]
+        pages = [_page(answer) for answer in await self._store.call_many(calls)]
+        newest = [
+            call.keys[0] for call, page in zip(calls, pages, strict=True) if page.shows_newest
+        ]
+        await self._store.settle(newest, self._ack)
+        return pages
 
     async def advance(self, cursors: Mapping[str, int]) -> dict[str, int]:
         """Moves cursors forward, never back and never past the head; returns where they stand."""

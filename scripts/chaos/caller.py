@@ -11,7 +11,7 @@ from typing import Any, Self
 from scripts.chaos.http import CallLost, Server
 
 CONNECT_S = 1.0
-ANSWER_S = 4.0
+ANSWER_S = 2.0  # less than a process is stopped for: then the answer is lost
 PAUSE_S = (0.05, 0.5)
 _JSON = {"content-type": "application/json"}
 

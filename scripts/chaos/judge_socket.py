@@ -33,19 +33,20 @@ def judge_sockets(findings: Findings, evidence: Evidence, book: Book) -> None:
 def _judge_contents(
     findings: Findings, history: History, inbox: dict[int, Entry], listener: Listener
 ) -> None:
-    got = {frame.offset for frame in listener.frames}
-    findings.socket.received += len(got & inbox.keys())
-    for offset in sorted(inbox.keys() - got):
-        findings.note(findings.socket, "lost", f"{listener.user} never got offset {offset}")
+    """Whether each offset came with what the inbox has there."""
+    got: set[int] = set()
     for frame in listener.frames:
         entry = inbox.get(frame.offset)
         if entry is not None and (entry.type, entry.post) == (frame.type, frame.post):
-            continue
-        if history.renumbers(frame.at_ms):
+            got.add(frame.offset)
+        elif history.renumbers(frame.at_ms):
             findings.socket.renumbered += 1
         else:
             words = f"{listener.user} got {frame}, in the inbox is {entry}"
             findings.note(findings.socket, "changed", words)
+    findings.socket.received += len(got)
+    for offset in sorted(inbox.keys() - got):
+        findings.note(findings.socket, "lost", f"{listener.user} never got {inbox[offset]}")
 
 
 def _judge_frames(findings: Findings, evidence: Evidence, listener: Listener) -> None:

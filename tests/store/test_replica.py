@@ -1,8 +1,6 @@
-"""Writes that wait for a replica: whoever comes again waits for what was written the first time."""
+"""What waits for a replica: writes, also when they come again, and whatever is shown or sent."""
 
-import signal
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -11,52 +9,14 @@ from app.domain.post import Event, EventKind
 from app.errors import NotDurable
 from app.store import keys
 from app.store.client import Store
+from app.store.inbox import Inbox
 from app.wire import encode_event, encode_users
 from tests.opened_store import opened
 from tests.store.service import ANYBODY, NOW_MS, Service
-from tests.store_servers import TcpServer, free_ports
-from tests.wait import block_until
+from tests.store_servers import Pair
 
 ACK_TIMEOUT_MS = 100
 POST = "01k2v3w4x5y6z7a800"
-
-
-class Pair:
-    """A primary, and a replica that can be made to lag: connected, but confirming nothing."""
-
-    def __init__(self, directory: Path) -> None:
-        first, second = free_ports(2)
-        quick = {"repl_diskless_sync_delay": "0", "shutdown_timeout": "0"}
-        self.primary = TcpServer(directory / "primary", first, **quick)
-        follow = f"127.0.0.1 {first}"
-        self.replica = TcpServer(directory / "replica", second, replicaof=follow, **quick)
-        block_until(lambda: self.primary.answers() and self.replica.answers())
-        block_until(self.is_in_step, 20)
-
-    def is_in_step(self) -> bool:
-        return self.replica.admin.info("replication")["master_link_status"] == "up"
-
-    @property
-    def url(self) -> str:
-        return f"redis://{self.primary.address}"
-
-    def lag(self) -> None:
-        self.replica.process.send_signal(signal.SIGSTOP)
-
-    def catch_up(self) -> None:
-        self.replica.process.send_signal(signal.SIGCONT)
-
-    def stop(self) -> None:
-        self.catch_up()
-        self.replica.stop()
-        self.primary.stop()
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Pair]:
-    pair = Pair(tmp_path)
-    yield pair
-    pair.stop()
 
 
 async def accept(store: Store) -> Any:
@@ -111,3 +71,32 @@ async def test_what_was_written_before_on_another_connection_is_waited_for_too(
             await write(again)
         pair.catch_up()
         await write(again)
+
+
+async def test_settling_waits_for_all_that_was_written_and_changes_nothing(pair: Pair) -> None:
+    stream = keys.deliveries(0)
+    async with opened(pair.url, ack_timeout_ms=ACK_TIMEOUT_MS) as store:
+        await store.execute("XADD", stream, "1-1", "k", "1")
+        await store.settle([stream], "replica")
+        pair.lag()
+        await store.settle([stream], "memory")
+        await store.settle([keys.deliveries(1)], "replica")  # there is none
+        with pytest.raises(NotDurable):
+            await store.settle([stream], "replica")
+        pair.catch_up()
+        await store.settle([stream], "replica")
+        assert await store.execute("XRANGE", stream, "-", "+") == [[b"1-1", [b"k", b"1"]]]
+        assert await store.execute("TTL", stream) == -1
+
+
+async def test_an_inbox_shows_its_newest_event_only_once_that_cannot_be_lost(pair: Pair) -> None:
+    async with opened(pair.url, ack_timeout_ms=ACK_TIMEOUT_MS) as store:
+        await store.execute("RPUSH", keys.inbox(0, "ann"), f"c1.{POST}", f"u2.{POST}")
+        inbox = Inbox(store, 1, "replica")
+        assert len((await inbox.read("ann", 0, 10)).events) == 2
+        pair.lag()
+        with pytest.raises(NotDurable):
+            await inbox.read("ann", 0, 10)
+        assert len((await inbox.read("ann", 0, 1)).events) == 1  # it shows an older one
+        assert (await inbox.read("ann", 2, 10)).events == ()
+        assert len((await Inbox(store, 1).read("ann", 0, 10)).events) == 2

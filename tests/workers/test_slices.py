@@ -10,6 +10,8 @@ from app.errors import NotDurable
 from app.store import keys
 from app.store.client import Call, Store
 from app.store.durability import Ack
+from app.store.nodes import Node
+from app.wire import decode_event, decode_recipients, stream_fields
 from tests.opened_store import opened
 from tests.store_servers import StoreCluster
 from tests.workers.rig import SHARDS, Rig, users_of
@@ -92,15 +94,57 @@ async def waits(store: Store, ack: Ack) -> dict[str, str]:
     return listening.waits
 
 
-async def test_an_event_is_closed_only_once_its_slice_is_safe(unsafe_store: Store) -> None:
+async def test_in_a_cluster_each_step_waits_until_the_one_before_is_safe(
+    unsafe_store: Store,
+) -> None:
     assert await waits(unsafe_store, "replica") == {
         "next_slice": "replica",
         "fan_out": "replica",
+        "push_slice": "memory",
         "finish_event": "memory",
     }
 
 
-async def test_one_server_loses_the_closing_first_so_that_nothing_waits(
+async def test_one_server_would_lose_the_slice_with_the_post_but_not_with_what_was_seen(
     single_store: Store,
 ) -> None:
-    assert set((await waits(single_store, "replica")).values()) == {"memory"}
+    assert await waits(single_store, "replica") == {
+        "next_slice": "memory",
+        "fan_out": "replica",
+        "push_slice": "memory",
+        "finish_event": "memory",
+    }
+
+
+async def test_nothing_waits_and_gateways_are_told_at_once_unless_it_was_asked_for(
+    store: Store,
+) -> None:
+    assert await waits(store, "memory") == {
+        "next_slice": "memory",
+        "fan_out": "memory",
+        "finish_event": "memory",
+    }
+
+
+@pytest.mark.parametrize("ack", ["memory", "fsync"])
+async def test_either_way_gateways_are_told_the_same(single_store: Store, ack: Ack) -> None:
+    rig = Rig.on(single_store)
+    await Node(single_store, SHARDS, "gateway").join([BEN])
+    work = await new_post(rig)
+    await slicer(single_store, ack).take([work])
+    told = await single_store.execute("XRANGE", keys.sockets(1, "gateway"), "-", "+")
+    [fields] = [stream_fields(raw) for _, raw in told]
+    assert decode_event(fields[b"e"]) == work.event
+    assert decode_recipients(fields[b"r"]) == ((BEN, 1),)
+    assert 0 < await single_store.execute("TTL", keys.sockets(1, "gateway")) <= 120
+
+
+async def test_a_gateway_that_is_far_behind_is_told_so(single_store: Store) -> None:
+    rig = Rig.on(single_store)
+    await Node(single_store, SHARDS, "gateway").join([BEN])
+    stream = keys.sockets(1, "gateway")
+    for _ in range(100):
+        await single_store.execute("XADD", stream, "*", "o", "1")
+    await slicer(single_store, "fsync").take([await new_post(rig)])
+    [(_, raw)] = await single_store.execute("XRANGE", stream, "-", "+")
+    assert stream_fields(raw) == {b"o": b"1"}

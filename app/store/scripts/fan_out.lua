@@ -2,6 +2,7 @@
 -- KEYS  roster, tally, routes, trimmed, deliveries
 -- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
 --       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or ''
+--       sockets_max 0: no gateway is told; push_slice does that, once the slice is safe
 -- Returns {recipients, webhook deliveries}; {0, 0} when this slice was fanned out before.
 -- Derived keys, all with the same tag: inbox, sockets.
 if redis.call('EXISTS', KEYS[1]) == 1 then
@@ -103,10 +104,11 @@ if n_webhook > 0 then
   redis.call('XADD', KEYS[5], '*', 'e', event, 's', ARGV[4], 'd', cmsgpack.pack(deliveries))
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
-for word, recipients in pairs(nodes) do
+local sockets_max = tonumber(ARGV[8])
+for word, recipients in pairs(sockets_max > 0 and nodes or {}) do
   local stream = 'sockets:' .. tag .. ':' .. string.sub(word, 2)
   -- A full stream is replaced by one mark, which tells the gateway to go on from the inboxes.
-  if redis.call('XLEN', stream) >= tonumber(ARGV[8]) then
+  if redis.call('XLEN', stream) >= sockets_max then
     redis.call('XTRIM', stream, 'MAXLEN', 0)
     redis.call('XADD', stream, '*', 'o', '1')
   else
