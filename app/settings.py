@@ -43,9 +43,10 @@ class Settings(BaseSettings):
     ack: AckMode = _of(
         "memory",
         "When a post is answered with 202: in the store's memory and handed to its log (memory), "
-        "on its disk (fsync), or at a replica (replica).",
+        "on its disk (fsync), or at a replica (replica). Above memory nothing is pushed, shown or "
+        "sent either before it is as safe.",
     )
-    ack_timeout_ms: int = _of(2_000, "How long `fsync` and `replica` may take.", ge=1)
+    ack_timeout_ms: int = _of(5_000, "How long `fsync` and `replica` may take.", ge=1)
     retention_s: int = _of(
         7 * _DAY_S, "How long posts, the ledger and dead letters are kept.", ge=60
     )
