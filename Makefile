@@ -51,7 +51,7 @@ demo: $(READY)
 	@$(BIN)/moments demo
 
 test: check
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --numprocesses auto --dist worksteal --cov
 
 check: $(READY)
 	$(BIN)/ruff check
