@@ -1,14 +1,15 @@
 """The clocks, for the shells that pass time on to the pure rules.
 
 The wall clock is what is stored, shown and signed. It can be set, forwards and backwards, while we
-run. The steady clock cannot. It counts the sleep of the machine too, from a moment of its own: it
-means something only within one process.
+run. The steady clock cannot. It counts the sleep of the machine too, and means something only
+within one process.
 """
 
 import time
 
 # Elsewhere than on Linux the sleep of the machine is left out.
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_STEADY: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_BEGAN_NS = time.time_ns() - time.clock_gettime_ns(_STEADY)
 
 
 def now_ms() -> int:
@@ -17,5 +18,5 @@ def now_ms() -> int:
 
 
 def steady_ms() -> int:
-    """Milliseconds that never jump."""
-    return time.clock_gettime_ns(_STEADY) // 1_000_000
+    """Milliseconds since 1970 as the wall clock had it when this process began: they never jump."""
+    return (time.clock_gettime_ns(_STEADY) + _BEGAN_NS) // 1_000_000

@@ -28,6 +28,11 @@ class SettableClock:
         self._wall_ns += round(seconds * NS)
         self._steady_ns += round(seconds * NS)
 
+    def restart(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever is made from now on is as in a process that begins now."""
+        began_ns = self.time_ns() - self.clock_gettime_ns(0)
+        monkeypatch.setattr(clock, "_BEGAN_NS", began_ns)
+
     # What `app.clock` asks
 
     def time_ns(self) -> int:

@@ -9,14 +9,14 @@ import logging
 import random
 from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from app.clock import now_ms
+from app.clock import now_ms, steady_ms
 from app.domain.attempt import Outcome
-from app.domain.backoff import next_delay_s, retry_at_ms
+from app.domain.backoff import next_delay_s, retry_at_ms, without_date
 from app.domain.breaker import (
     EndpointState,
     Health,
@@ -116,11 +116,11 @@ class Dispatch:
         assert target is not None
         health, permit = target.health, _SEND
         if health.state is not _ACTIVE or health.paused_until_ms:
-            permit = may_send(health, now_ms())
+            permit = may_send(health, steady_ms())
         if permit is _PARK:
             self._park(item)
         elif permit is _WAIT:
-            self._defer(item, max(health.paused_until_ms, now_ms()), "paused")
+            self._defer(item, max(health.paused_until_ms, steady_ms()), "paused")
         else:
             self._enter(item, target)
 
@@ -130,7 +130,7 @@ class Dispatch:
         if answer is _START:
             self._start_all((item,))
         elif answer is _OVERFLOW:
-            self._defer(item, now_ms(), "no_room")
+            self._defer(item, steady_ms(), "no_room")
         elif lanes.is_timed:
             self._arm()
         if lanes.has_overflowed:
@@ -145,11 +145,11 @@ class Dispatch:
 
     def put_off(self, item: Item, reason: str) -> None:
         """Back on the schedule, because its endpoint cannot be sent to as things are set up."""
-        self._defer(item, now_ms() + round(UNUSABLE_S * 1000), reason)
+        self._defer(item, steady_ms() + round(UNUSABLE_S * 1000), reason)
 
     def settle(self, item: Item, state: State, error: str) -> None:
         """Ends a delivery without an attempt."""
-        self._record(item, state, item.attempts, now_ms(), error=error)
+        self._record(item, state, item.attempts, steady_ms(), error=error)
 
     def drop(self, endpoint: str) -> list[Item]:
         """Takes what waits for an endpoint out of its lane."""
@@ -190,7 +190,7 @@ class Dispatch:
             self._release(item, 0.0)
             self.settle(item, State.CANCELLED, "deleted")
             return
-        at_ms = now_ms()
+        at_ms = steady_ms()
         health = target.health
         if health.state is not _ACTIVE or at_ms < health.paused_until_ms:
             permit = may_send(health, at_ms)
@@ -206,17 +206,17 @@ class Dispatch:
             item.owner.note_health(target, changed_fields(health, target.health))
         body = item.body
         assert body is not None
-        item.started_ms = at_ms
+        item.started_ms = wall_ms = now_ms()
         payload = (
             body.as_query(item.user, item.offset)
             if target.takes_query
             else body.for_recipient(item.user, item.offset)
         )
         url, head, payload = target.request(
-            item.event.kind, item.id.encode(), item.attempts + 1, payload, at_ms
+            item.event.kind, item.id.encode(), item.attempts + 1, payload, wall_ms
         )
-        if 0 < item.due_ms <= at_ms:
-            self._stats.lateness.observe((at_ms - item.due_ms) / 1000)
+        if 0 < item.due_ms <= wall_ms:
+            self._stats.lateness.observe((wall_ms - item.due_ms) / 1000)
         self._client.send(url, head, payload, partial(self._done, item))
 
     def _release(self, item: Item, took_s: float) -> None:
@@ -229,7 +229,10 @@ class Dispatch:
     def _done(self, item: Item, outcome: Outcome) -> None:
         self._stats.results[outcome.error or "ok"] += 1
         self._stats.time.observe(outcome.duration_ms / 1000)
-        self._judge(item, outcome, now_ms())
+        if outcome.retry_after is not None:
+            seconds = without_date(outcome.retry_after, now_ms() / 1000)
+            outcome = replace(outcome, retry_after=seconds)
+        self._judge(item, outcome, steady_ms())
         self._release(item, outcome.duration_ms / 1000)
 
     def _judge(self, item: Item, outcome: Outcome, at_ms: int) -> None:
@@ -289,7 +292,7 @@ class Dispatch:
         self._stats.deferred["parked"] += 1
         state = State.PARKED_RETRYING if item.attempts else State.PARKED_PENDING
         error = item.error or "parked"
-        self._record(item, state, item.attempts, now_ms(), status=item.status, error=error)
+        self._record(item, state, item.attempts, steady_ms(), status=item.status, error=error)
         target = item.target
         assert target is not None
         if target.health.open_until_ms is not None:
@@ -304,14 +307,14 @@ class Dispatch:
             item,
             state,
             item.attempts,
-            now_ms(),
+            steady_ms(),
             status=item.status,
             error=item.error or reason,
             due_ms=round(from_ms + wait_ms),
         )
 
     def _put_back(self, items: Iterable[Item]) -> None:
-        at_ms = now_ms()
+        at_ms = steady_ms()
         for item in items:
             self._defer(item, at_ms, "no_room")
 
@@ -352,7 +355,7 @@ class Dispatch:
                 for item in self._lanes.drop(endpoint, monotonic()):
                     self._defer(item, health.paused_until_ms, "paused")
             case Notice.CLOSED | Notice.ENABLED:
-                owner.look_after(endpoint, now_ms())
+                owner.look_after(endpoint, steady_ms())
 
     # The clock of rate-limited lanes
 

@@ -132,6 +132,7 @@ class OutcomeWriter:
         status: int = 0,
         error: str = "",
         due_ms: int = 0,
+        scheduled_ms: int | None = None,
         base: int = 0,
         log_entry: bytes = b"",
         entry: bytes | None = None,
@@ -139,12 +140,21 @@ class OutcomeWriter:
     ) -> None:
         """What became of a delivery: its new state, with `attempts` made so far.
 
+        `due_ms` is by the wall clock; `scheduled_ms` the same by the schedule's, if that differs.
+
         With `entry` this was the last one of that stream entry, which is acknowledged in the same
         step: a delivery back on the schedule must not be in the stream as well.
         """
         batch = self._batch
         record = pack_record(state, attempts, status, at_ms, error, due_ms, base)
-        row = (endpoint, attempts, state, record, due_ms, log_entry)
+        row = (
+            endpoint,
+            attempts,
+            state,
+            record,
+            due_ms if scheduled_ms is None else scheduled_ms,
+            log_entry,
+        )
         rows = batch.rows.get(place)
         if rows is None:
             batch.rows[place] = [row]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.clock import now_ms
+from app.clock import now_ms, steady_ms
 from app.domain.breaker import EndpointState
 from app.domain.delivery import State
 from app.domain.ids import shard_of_id
@@ -29,6 +29,7 @@ from workers.notices import endpoint_disabled
 from workers.outcomes import OutcomeLimits, OutcomeStats, OutcomeWriter, Written
 from workers.pulse import Pulse
 from workers.room import Room
+from workers.schedule import Schedule
 from workers.target import Target
 from workers.targets import Targets
 from workers.upkeep import Upkeep
@@ -41,7 +42,7 @@ ROWS_MAX = 512  # deliveries of one entry, unless its recipients have several en
 MOVE_MAX = 500
 OFFERED_MAX = 64  # deliveries started before the loop gets to do something else
 FULL_WAIT_MS = 100  # until the next look, when the stream has no room for what is due
-WAIT_MAX_S = 30.0  # a clock that was set forward is noticed at the latest then
+WAIT_MAX_S = 5.0  # a clock that was set is noticed at the latest then
 BACKOFF_MAX_S = 2.0
 
 
@@ -74,6 +75,7 @@ class SenderShard:
         redeliveries_max: int,
         ack: Ack,
         outcome_limits: OutcomeLimits,
+        schedule: Schedule,
         stats: SenderStats,
         outcome_stats: OutcomeStats,
     ) -> None:
@@ -88,6 +90,7 @@ class SenderShard:
         self._room = room
         self._redeliveries_max = redeliveries_max
         self._ack: Ack = ack
+        self._schedule = schedule
         self._stats = stats
         self._lease = keys.lease(shard, keys.SENDER)
         self._wake = asyncio.Event()
@@ -175,6 +178,7 @@ class SenderShard:
             self.pulse.begin()
             try:
                 if not has_begun:
+                    await self._schedule.begin()
                     await self._upkeep.skip_changes(changes)
                     self._targets.forget_shard(self._shard)
                     has_begun = True
@@ -210,14 +214,15 @@ class SenderShard:
         for stream in streams:
             stream.waiting = False
 
-    def _wait_s(self) -> float | None:
+    def _wait_s(self) -> float:
         dues = [due for due in (self._next_due_ms, self._upkeep.next_due_ms) if due is not None]
         if not dues:
-            return None
-        return min(max(min(dues) - now_ms(), 0) / 1000, WAIT_MAX_S)
+            return WAIT_MAX_S
+        return min(max(min(dues) - steady_ms(), 0) / 1000, WAIT_MAX_S)
 
     async def _step(self, streams: dict[bool, Watched], changes: Watched) -> bool:
         """One look at everything. True when there may be more to do at once."""
+        await self._schedule.keep()
         if changes.news:
             changes.news = False
             await self._upkeep.take_changes(self, changes)
@@ -231,21 +236,22 @@ class SenderShard:
 
     async def _move_due(self, stream: Watched) -> bool:
         """Moves retries that are due to the stream. True when there may be more of them."""
-        if self._next_due_ms is None or self._next_due_ms > now_ms():
+        at_ms, schedule = steady_ms(), self._schedule
+        if self._next_due_ms is None or self._next_due_ms > at_ms:
             return False
         answer = await self._store.call(
             "move_due",
             [self._lease, keys.retries(self._shard), stream.key],
-            [self._token, now_ms(), MOVE_MAX, self._redeliveries_max],
+            [self._token, schedule.to_store(at_ms), MOVE_MAX, self._redeliveries_max],
         )
         if answer == b"lost":
             raise self._lost()
         moved, due = answer
         self._stats.moved += moved
         stream.news |= moved > 0
-        due_ms = int(float(due)) if due else None
-        if moved == 0 and due_ms is not None and due_ms <= now_ms():
-            due_ms = now_ms() + FULL_WAIT_MS
+        due_ms = schedule.from_store(int(float(due))) if due else None
+        if moved == 0 and due_ms is not None and due_ms <= at_ms:
+            due_ms = at_ms + FULL_WAIT_MS
         self._next_due_ms = due_ms
         return moved == MOVE_MAX
 
@@ -260,7 +266,8 @@ class SenderShard:
 
     def look_after(self, endpoint: str, at_ms: int) -> None:
         """An endpoint wants looking after at a time: a probe, or the next part of a drain."""
-        self.writer.set_health(endpoint, {}, at_ms)  # once it is written, that is looked for
+        # Once it is written, that is looked for.
+        self.writer.set_health(endpoint, {}, self._schedule.to_store(at_ms))
 
     # Reading
 
@@ -401,17 +408,18 @@ class SenderShard:
         log_entry: bytes,
     ) -> None:
         """What became of a delivery; with the last one of an entry, that is acknowledged."""
-        entry = item.entry
+        entry, schedule = item.entry, self._schedule
         entry.left -= 1
         self.writer.add(
             item.place,
             item.endpoint,
             state,
             attempts,
-            at_ms=at_ms,
+            at_ms=schedule.to_wall(at_ms),
             status=status,
             error=error,
-            due_ms=due_ms,
+            due_ms=schedule.to_wall(due_ms) if due_ms else 0,
+            scheduled_ms=schedule.to_store(due_ms) if due_ms else 0,
             base=item.base,
             log_entry=log_entry,
             entry=None if entry.left else entry.id,
@@ -458,7 +466,8 @@ class SenderShard:
             target = self._targets.get(endpoint)
             if target is not None:
                 target.is_unwritten = False
-        if written.next_due_ms is not None:
-            self.expect(written.next_due_ms)
-        if written.next_probe_ms is not None and self._upkeep.expect(written.next_probe_ms):
+        schedule, due_ms, probe_ms = self._schedule, written.next_due_ms, written.next_probe_ms
+        if due_ms is not None:
+            self.expect(schedule.from_store(due_ms))
+        if probe_ms is not None and self._upkeep.expect(schedule.from_store(probe_ms)):
             self._wake.set()

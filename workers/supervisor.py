@@ -34,6 +34,7 @@ from workers.lanes import Limits as LaneLimits
 from workers.outcomes import OutcomeLimits, OutcomeStats
 from workers.pings import PingLimits, Pings, PingStats
 from workers.room import Room
+from workers.schedule import Schedule
 from workers.sender import SenderShard, SenderStats
 from workers.slices import FanoutLimits, FanoutStats
 from workers.targets import Targets
@@ -229,12 +230,14 @@ class _Sending:
 
     def shard(self, slot: Slot, watcher: StreamWatcher, token: bytes) -> Job:
         settings = self._settings
+        schedule = Schedule(self._store, slot.shard, token)
         upkeep = Upkeep(
             self._store,
             shard=slot.shard,
             targets=self._targets,
             dispatch=self.dispatch,
             pings=self._pings(slot),
+            schedule=schedule,
             drain_gap_ms=settings.drain_gap_ms,
             changes_max=settings.changes_max,
         )
@@ -256,6 +259,7 @@ class _Sending:
             room=self._room,
             redeliveries_max=settings.redeliveries_max,
             ack=settings.ack,
+            schedule=schedule,
             outcome_limits=OutcomeLimits(
                 retention_s=settings.retention_s,
                 batch_max=settings.outcome_batch_max,

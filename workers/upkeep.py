@@ -4,7 +4,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from app.clock import now_ms
+from app.clock import now_ms, steady_ms
 from app.domain.breaker import EndpointState
 from app.domain.delivery import State
 from app.errors import StoreError, StoreFull
@@ -15,6 +15,7 @@ from app.store.retries import reschedule
 from app.wire import stream_fields
 from workers.dispatch import UNUSABLE_S, Dispatch
 from workers.pings import Pings
+from workers.schedule import Schedule
 from workers.target import Target
 from workers.targets import Loaded, Targets
 from workers.watcher import Watched
@@ -43,6 +44,7 @@ class Upkeep:
         targets: Targets,
         dispatch: Dispatch,
         pings: Pings,
+        schedule: Schedule,
         drain_gap_ms: float,
         changes_max: int,
     ) -> None:
@@ -51,6 +53,7 @@ class Upkeep:
         self._targets = targets
         self._dispatch = dispatch
         self._pings = pings
+        self._schedule = schedule
         self._drain_gap_ms = drain_gap_ms
         self._changes_max = changes_max
         self._changes_seen = b"0"  # the watcher moves its own mark on before we have read
@@ -108,12 +111,12 @@ class Upkeep:
                 self._drop(id_)
         if told:
             # Enabling and deleting have put it among those to be looked after at once.
-            self.expect(now_ms())
+            self.expect(steady_ms())
         for entry, fields in changes:
             if b"p" in fields:
                 await self._ping(entry, fields[b"p"].decode(), fields[b"e"].decode())
             if b"w" in fields:
-                owner.expect(now_ms())
+                owner.expect(steady_ms())
 
     async def _ping(self, entry: bytes, request: str, endpoint: str) -> None:
         """Sends a ping, unless the owner before has."""
@@ -132,7 +135,7 @@ class Upkeep:
 
     async def look_after_due(self) -> None:
         """Probes open endpoints and drains those that have come back, each at its time."""
-        if self.next_due_ms is None or self.next_due_ms > now_ms():
+        if self.next_due_ms is None or self.next_due_ms > steady_ms():
             return
         self.next_due_ms = None  # what is asked for meanwhile counts as well
         try:
@@ -140,15 +143,15 @@ class Upkeep:
         except StoreFull as error:
             # What is acknowledged makes room: sending must not wait for this.
             log.warning("endpoints wait for room in the store", extra={"error": str(error)})
-            self.expect(now_ms() + AGAIN_MS)
+            self.expect(steady_ms() + AGAIN_MS)
         except StoreError:
             self.expect(0)
             raise
 
     async def _look_after_all(self) -> None:
-        key = keys.probes(self._shard)
+        key, schedule = keys.probes(self._shard), self._schedule
         raw = await self._store.execute(
-            *("ZRANGE", key, "-inf", now_ms(), "BYSCORE"),
+            *("ZRANGE", key, "-inf", schedule.to_store(steady_ms()), "BYSCORE"),
             *("LIMIT", 0, DUE_MAX, "WITHSCORES"),
         )
         due = [(endpoint.decode(), time) for endpoint, time in pairs(raw)]
@@ -164,19 +167,19 @@ class Upkeep:
                     raise error
         first = await self._store.execute("ZRANGE", key, 0, 0, "WITHSCORES")
         if first:
-            self.expect(int(float(first[1])))
+            self.expect(schedule.from_store(int(float(first[1]))))
 
     async def _look_after(self, endpoint: str, time: bytes, loaded: Loaded) -> None:
         """Does what is due for an endpoint, and sets when to look after it again, if ever."""
         if endpoint in loaded.unusable:
-            next_ms = now_ms() + round(UNUSABLE_S * 1000)
+            next_ms = steady_ms() + round(UNUSABLE_S * 1000)
         else:
             next_ms = await self._set_free_due(endpoint, loaded.targets.get(endpoint))
-        then = "" if next_ms is None else next_ms
+        then = "" if next_ms is None else self._schedule.to_store(next_ms)
         await self._store.call("move_probe", [keys.probes(self._shard)], [endpoint, time, then])
 
     async def _set_free_due(self, endpoint: str, target: Target | None) -> int | None:
-        at_ms = now_ms()
+        at_ms = steady_ms()
         if target is None:
             # A deleted endpoint's parked work goes back to the stream, where it is suppressed.
             moved = await self._set_free(endpoint, DRAIN_MAX)

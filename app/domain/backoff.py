@@ -45,6 +45,15 @@ def parse_retry_after(value: str | None, now_s: float) -> float | None:
     return max(date.timestamp() - now_s, 0.0)
 
 
+def without_date(retry_after: str | None, now_s: float) -> str | None:
+    """A date as seconds from `now_s`, which may be another clock's than the one that decides."""
+    text = (retry_after or "").strip()
+    if _SECONDS.fullmatch(text):
+        return text
+    asked_s = parse_retry_after(text, now_s)
+    return None if asked_s is None else f"{asked_s:.3f}"
+
+
 def floor_s(
     retry_after: str | None, now_ms: int, retry_after_max_s: float = RETRY_AFTER_MAX_S
 ) -> float:

@@ -32,6 +32,7 @@ user's data is deleted; what has a TTL has it from the same script that makes th
     retries:{t}                     zset    deliveries not final         moved when due
     parked:{t}:endpoint             zset    PARKED_MAX                   TTL RETENTION_S
     probes:{t}                      zset    ailing endpoints             owner: sender
+    shift:{t}                       string  one number                   owner: sender
     batch:{t}                       string  id of the last batch         TTL RETENTION_S
     dead:{t}                        zset    DEAD_LETTERS_MAX             janitor, RETENTION_S
     endpoint:{t}:id                 hash    ENDPOINTS_MAX a user         owner: the user
@@ -146,6 +147,11 @@ def dead(shard: int) -> bytes:
 def probes(shard: int) -> bytes:
     """Endpoints that need looking after (open, disabled, draining), by when."""
     return b"probes:{%d}" % shard
+
+
+def shift(shard: int) -> bytes:
+    """By how many ms the wall clock is ahead of what `retries` and `probes` go by."""
+    return b"shift:{%d}" % shard
 
 
 def batch(shard: int) -> bytes:

@@ -9,6 +9,7 @@ from app.store.replies import pairs
 from app.wire import encode_time
 
 MOVE_MAX = 500  # deliveries put back in one call
+MOVING_MAX_MS = 600_000  # what is dated later than this was not put there while we were at it
 
 
 async def reschedule(
@@ -31,7 +32,7 @@ async def reschedule(
     calls: list[Call] = []
     for shard, members in by_shard.items():
         named = [keys.retries(shard), keys.dead(shard)]
-        named += [keys.redeliveries(shard), keys.changes(shard)]
+        named += [keys.redeliveries(shard), keys.changes(shard), keys.shift(shard)]
         head = [keys.tag(shard), changes_max, start_ms, round(gap_ms), encode_time(now_ms)]
         calls.append(Call("reschedule", named, [*head, *members]))
     return sum([scheduled for scheduled, _ in await store.call_many(calls)])
@@ -48,22 +49,30 @@ async def reschedule_set(
     gap_ms: float,
     changes_max: int,
 ) -> int:
-    """The same for all of a set with a score from `since_ms` to `until_ms`, from now on, paced."""
+    """The same for all of a set with a score from `since_ms` to `until_ms`, from now on, paced.
+
+    Until now means all there is: with what was put there by a clock that has been set back since,
+    and without what is put there meanwhile.
+    """
+    spans: list[tuple[int | None, int | str]] = [(since_ms, until_ms)]
+    if until_ms >= now_ms:
+        spans.append((max(until_ms, now_ms + MOVING_MAX_MS), "+inf"))
     scheduled = 0
-    async for ids in _walk(store, key, endpoint, since_ms, until_ms):
-        scheduled += await reschedule(
-            store,
-            ids,
-            now_ms,
-            changes_max=changes_max,
-            start_ms=now_ms + round(gap_ms * scheduled),
-            gap_ms=gap_ms,
-        )
+    for span in spans:
+        async for ids in _walk(store, key, endpoint, *span):
+            scheduled += await reschedule(
+                store,
+                ids,
+                now_ms,
+                changes_max=changes_max,
+                start_ms=now_ms + round(gap_ms * scheduled),
+                gap_ms=gap_ms,
+            )
     return scheduled
 
 
 async def _walk(
-    store: Store, key: bytes, endpoint: str | None, since_ms: int | None, until_ms: int
+    store: Store, key: bytes, endpoint: str | None, since_ms: int | None, until_ms: int | str
 ) -> AsyncIterator[list[str]]:
     """The members of a set, by score, those of one endpoint or all; in parts of `MOVE_MAX`.
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain.backoff import floor_s, next_delay_s, parse_retry_after, retry_at_ms
+from app.domain.backoff import (
+    floor_s,
+    next_delay_s,
+    parse_retry_after,
+    retry_at_ms,
+    without_date,
+)
 
 SCHEDULE_S = (5, 30, 120, 600, 3_600, 10_800, 28_800, 86_400)
 NOW_S = 784_111_777  # Sun, 06 Nov 1994 08:49:37 GMT
@@ -141,3 +147,18 @@ def test_the_next_attempt_lies_between_its_delay_and_the_cap(delay_s, value, now
     at_ms = retry_at_ms(delay_s, value, now_ms, max_s)
     assert at_ms is not None
     assert round(delay_s * 1000) <= at_ms - now_ms <= round(max(delay_s, max_s) * 1000)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("120", "120"),
+        (" 1.5 ", "1.5"),
+        ("Thu, 01 Jan 1970 00:16:50 GMT", "10.000"),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", "0.000"),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_a_date_can_be_turned_into_seconds_for_another_clock(value, seconds):
+    assert without_date(value, 1_000.0) == seconds

@@ -1,11 +1,13 @@
 -- Sends deliveries again, whatever their state: at once, or spread out from a time on.
--- KEYS  retries, dead, redeliveries, changes
+-- KEYS  retries, dead, redeliveries, changes, shift
 -- ARGV  tag, changes_max, start_ms (0: at once), gap_ms, packed time, delivery id…
 -- Returns {scheduled, forgotten}. One that is in a stream already is on its way: not counted. One
 -- whose record is gone, because its retention is over, is taken out of wherever it still stood.
 -- Either way it is in no set of dead or parked ones afterwards.
 -- Derived keys, all with the same tag: outcomes, tally, parked.
 local tag, start, gap = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+-- Times are the wall clock's; the schedule goes on when that is set, and is behind it by so much.
+local shift = start > 0 and tonumber(redis.call('GET', KEYS[5]) or 0) or 0
 local scheduled, forgotten = 0, 0
 
 -- Takes a delivery out of every place it can stand at; true when it stood at one.
@@ -53,7 +55,7 @@ for i = 6, #ARGV do
     if start == 0 then
       redis.call('XADD', KEYS[3], '*', 'd', delivery)
     else
-      redis.call('ZADD', KEYS[1], due, delivery)
+      redis.call('ZADD', KEYS[1], due - shift, delivery)
     end
     scheduled = scheduled + 1
   end
