@@ -83,10 +83,19 @@ async def stoppable(options: Options, directory: Path) -> Result:
         if not running.done():
             raise CommandFailed("stopped before the end")
         return await running
+    except ExceptionGroup as group:
+        raise _first(group) from group
     finally:
         for task in (running, asked):
             task.cancel()
         await asyncio.wait({running, asked})
+
+
+def _first(error: Exception) -> Exception:
+    """The failure that a group of groups was made for."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def print_line(words: str) -> None:

@@ -200,8 +200,14 @@ class _Run:
             striking = tasks.create_task(striker.run(self._plan), name="striker")
             await asyncio.sleep(self._options.seconds)
             stop.set()
-            await asyncio.wait_for(striking, SETTLE_MAX_S)
-            await asyncio.wait_for(loading, SETTLE_MAX_S)
+            try:
+                async with asyncio.timeout(SETTLE_MAX_S):
+                    await striking
+                    await loading
+            except TimeoutError:
+                raise CommandFailed(
+                    f"calls or blows were not over {SETTLE_MAX_S:.0f} s after the end"
+                ) from None
         self._took_s["load"] = time.monotonic() - self._began
         self._tell("no more is posted; all processes go on")
 
