@@ -31,7 +31,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice_without_a_crash(tmp_path:
     for act in (Act.KILL, Act.STOP, Act.TERM):
         assert sum(count for (_, done_act), count in done.items() if done_act is act) >= 2
     assert result.refusals["503"] > 0
-    assert result.accepted > 50
+    assert result.accepted > 20  # 100 on an idle machine
     for channel in result.findings.channels.values():
         assert channel.received > 150
         assert channel.expected == channel.received + channel.withdrawn

@@ -42,15 +42,15 @@ def watch(monkeypatch: pytest.MonkeyPatch):
 async def test_a_retry_is_made_after_its_delay_no_sooner_and_no_later(
     single_store: Store, clock: SettableClock, watch, by_s: float
 ):
-    async with hooked(single_store, status(500), retry_schedule_s="1") as hook:
+    async with hooked(single_store, status(500), retry_schedule_s="0.5") as hook:
         seen = watch(hook)
         (post,) = await hook.post(1)
         await hook.service.settled(post, "bob", "retrying")
         clock.set_by(by_s)
         await hook.nudge()
-        found = await hook.service.settled(post, "bob", "delivered", timeout_s=1 + SLACK_S)
+        found = await hook.service.settled(post, "bob", "delivered", timeout_s=0.5 + SLACK_S)
         assert found["attempts"] == 2
-        assert 0.99 < seen[1] - seen[0] < 1 + SLACK_S
+        assert 0.49 < seen[1] - seen[0] < 0.5 + SLACK_S
         # What is signed is the time it is.
         signed_s = int(hook.receiver.requests[1].headers["webhook-timestamp"])
         assert abs(signed_s - now_ms() / 1000) < SLACK_S + 1
@@ -61,7 +61,7 @@ async def test_what_fails_after_the_clock_was_set_is_tried_again_after_its_delay
     single_store: Store, clock: SettableClock, watch, by_s: float
 ):
     gate = asyncio.Event()
-    async with hooked(single_store, gated(gate, status(500)), retry_schedule_s="1") as hook:
+    async with hooked(single_store, gated(gate, status(500)), retry_schedule_s="0.5") as hook:
         seen = watch(hook)
         (post,) = await hook.post(1)
         await wait_until(lambda: seen)
@@ -69,8 +69,8 @@ async def test_what_fails_after_the_clock_was_set_is_tried_again_after_its_delay
         failed_s = time.monotonic()
         gate.set()
         retrying = await hook.service.settled(post, "bob", "retrying")
-        await hook.service.settled(post, "bob", "delivered", timeout_s=1 + SLACK_S)
-        assert 0.99 < seen[1] - failed_s < 1 + SLACK_S
+        await hook.service.settled(post, "bob", "delivered", timeout_s=0.5 + SLACK_S)
+        assert 0.49 < seen[1] - failed_s < 0.5 + SLACK_S
         assert retrying["next_attempt_at"] is not None
 
 
@@ -78,7 +78,7 @@ async def test_what_fails_after_the_clock_was_set_is_tried_again_after_its_delay
 async def test_a_breaker_stays_open_for_its_time(
     single_store: Store, clock: SettableClock, watch, by_s: float
 ):
-    async with hooked(single_store, breaker_open_s=1.5, request_deadline_s=1) as hook:
+    async with hooked(single_store, breaker_open_s=0.8, request_deadline_s=0.8) as hook:
         seen = watch(hook)
         await hook.open()
         opened_s = seen[-1]
@@ -87,8 +87,8 @@ async def test_a_breaker_stays_open_for_its_time(
         clock.set_by(by_s)
         await hook.nudge()
         for post in waiting:
-            await hook.service.settled(post, "bob", "delivered", timeout_s=1.5 + SLACK_S)
-        assert 1.45 < seen[3] - opened_s < 1.5 + SLACK_S
+            await hook.service.settled(post, "bob", "delivered", timeout_s=0.8 + SLACK_S)
+        assert 0.75 < seen[3] - opened_s < 0.8 + SLACK_S
 
 
 @EITHER_WAY
@@ -117,7 +117,7 @@ async def test_the_next_owner_keeps_to_the_schedule_though_its_clock_never_was_a
     by_s: float,
 ):
     async with Receiver(status(500)) as receiver:
-        async with serve(single_store, retry_schedule_s="2") as service:
+        async with serve(single_store, retry_schedule_s="1.2") as service:
             await service.befriend(("alice", "bob"))
             endpoint = await service.register("bob", receiver.url)
             post = await service.post("alice")
@@ -128,9 +128,9 @@ async def test_the_next_owner_keeps_to_the_schedule_though_its_clock_never_was_a
             await hook.nudge()
             await wait_until(lambda: has_noted(single_store, by_s))
         clock.restart(monkeypatch)
-        async with serve(single_store, retry_schedule_s="2") as service:
-            found = await service.settled(post["id"], "bob", "delivered", timeout_s=2 + SLACK_S)
-            assert 1.9 < time.monotonic() - failed_s < 2 + SLACK_S
+        async with serve(single_store, retry_schedule_s="1.2") as service:
+            found = await service.settled(post["id"], "bob", "delivered", timeout_s=1.2 + SLACK_S)
+            assert 1.1 < time.monotonic() - failed_s < 1.2 + SLACK_S
             assert found["attempts"] == 2
 
 
