@@ -7,7 +7,7 @@ within one process.
 
 import time
 
-# Elsewhere than on Linux the sleep of the machine is left out.
+# On Linux CLOCK_MONOTONIC leaves out the sleep of the machine.
 _STEADY: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _BEGAN_NS = time.time_ns() - time.clock_gettime_ns(_STEADY)
 

@@ -56,7 +56,8 @@ class ExpiredPost(Out):
 
 
 class FeedItem(Out):
-    """An event: `<type>.created`, `<type>.updated` or `<type>.deleted`, and the post as it is."""
+    """An event and the post as it is: `<type>.created`, `<type>.updated` or `<type>.deleted`; or
+    what the service itself has to tell, `endpoint.disabled`, whose author is `/moments`."""
 
     model_config = example(ITEM)
 
