@@ -22,7 +22,7 @@ from app.errors import CommandFailed, UsageMistake
 from scripts.chaos.plan import COUNTS, Act, Role
 
 HOST = "127.0.0.1"
-START_MAX_S = 30.0
+START_MAX_S = 60.0
 # Below those that the system gives to connections: one of these stays free while its process is
 # away.
 PORTS = range(20_000, 32_000)

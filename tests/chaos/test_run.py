@@ -33,7 +33,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice_without_a_crash(tmp_path:
     assert result.refusals["503"] > 0
     assert result.accepted > 20  # 100 on an idle machine
     for channel in result.findings.channels.values():
-        assert channel.received > 150
+        assert channel.received > 50
         assert channel.expected == channel.received + channel.withdrawn
 
     text = "\n".join(lines(result))

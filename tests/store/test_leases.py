@@ -43,7 +43,7 @@ async def test_taking_again_what_is_ours_because_the_answer_was_lost_renews_it(
 
 
 async def test_a_lease_that_is_not_renewed_runs_out(store: Store) -> None:
-    one, two_ = two(store, life_s=0.05)
+    one, two_ = two(store, life_s=1.0)
     await one.acquire(SLOTS[:1])
 
     async def taken() -> bool:
