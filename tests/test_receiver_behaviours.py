@@ -78,7 +78,7 @@ def named(word: str) -> Behaviour:
 )
 async def test_each_behaviour_is_seen_on_the_wire(word, start, end):
     async with receiving(named(word)) as receiver:
-        got = await ask(receiver, limit_s=0.2)
+        got = await ask(receiver, limit_s=0.1)
     assert got.startswith(start)
     assert got.endswith(end)
 

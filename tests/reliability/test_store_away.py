@@ -170,6 +170,9 @@ async def test_every_post_that_was_taken_arrives_however_often_the_store_goes(sc
     seen = [item["post"]["id"] for item in feed["items"]]
     assert len(seen) == len(set(seen))
     assert set(taken) <= set(seen)
+    frames = await scene.socket.take(len(seen))
+    assert [frame["offset"] for frame in frames] == list(range(1, len(seen) + 1))
+    assert [frame["post"]["id"] for frame in frames] == seen
 
 
 def has_more(taken: list[str], count: int) -> bool:
