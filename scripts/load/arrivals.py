@@ -80,6 +80,15 @@ def every(workload: Workload, gap_s: float, seconds: float) -> list[Arrival]:
     return [Arrival(at_us, workload.celebrity, Kind.CELEBRITY) for at_us in times]
 
 
+def evenly(authors: Sequence[int], posts: int, seconds: float) -> list[Arrival]:
+    """So many posts of these authors in turn, evenly spaced over the time."""
+    gap_us = seconds * 1e6 / posts
+    return [
+        Arrival(round(number * gap_us), authors[number % len(authors)], Kind.POST)
+        for number in range(posts)
+    ]
+
+
 def amounting_to(
     random: random.Random, workload: Workload, deliveries: int, seconds: float
 ) -> list[Arrival]:
@@ -89,10 +98,7 @@ def amounting_to(
         author = workload.draw_author(random)
         authors.append(author)
         deliveries -= len(workload.authors[author].friends)
-    gap_us = seconds * 1e6 / len(authors)
-    return [
-        Arrival(round(number * gap_us), author, Kind.POST) for number, author in enumerate(authors)
-    ]
+    return evenly(authors, len(authors), seconds)
 
 
 def _poisson(random: random.Random, per_s: float, seconds: float) -> Iterator[int]:

@@ -62,7 +62,7 @@ def parser(scenarios: Mapping[str, str]) -> argparse.ArgumentParser:
     load.add_argument("--count", type=_whole(1, COUNT_MAX), help="backlog: how many wait")
     load.add_argument("--cycles", type=_whole(1, 100), help="pairs of phases that are compared")
     load.add_argument("--hosts", type=_whole(1, 10_000), default=2_000, help="with webhooks")
-    load.add_argument("--warm-up", type=_number(0, 600), default=5.0, metavar="S")
+    load.add_argument("--warm-up", type=_number(0, 600), metavar="S", help="(5)")
     load.add_argument("--seed", type=int, default=1, help="decides who posts what and when")
     own = made.add_argument_group("its own service")
     own.add_argument("--workers", type=_whole(1, 64), default=1)
@@ -92,7 +92,7 @@ def read_options(
         made.error(f"--url, --gateway-url and --key (or {KEY_VARIABLE}) go together")
     chosen = {
         name: defaults[asked.scenario][name] if (given := getattr(asked, name)) is None else given
-        for name in ("seconds", "rate", "people", "count", "cycles")
+        for name in ("seconds", "rate", "people", "count", "cycles", "warm_up")
     }
     if chosen["rate"] * chosen["seconds"] > DELIVERIES_MAX:
         made.error(f"more than {DELIVERIES_MAX:,} deliveries: a lower --rate or less --seconds")
@@ -108,7 +108,7 @@ def read_options(
         workers=asked.workers,
         gateways=asked.gateways,
         hosts=asked.hosts,
-        warm_up=asked.warm_up,
+        warm_up=chosen["warm_up"],
         out=asked.out or Path("reports") / "load" / asked.scenario,
         settings=dict(asked.set),
         url=asked.url,

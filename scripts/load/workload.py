@@ -12,7 +12,8 @@ from scripts.load.groups import Group, Presence
 
 FRIENDS_MAX = 5_000  # of an ordinary author
 AUTHORS_MAX = 500
-PROBES = 20  # authors with exactly `PROBE_FRIENDS`
+# Authors with exactly so many friends, who post on order only: friends, and how many such authors.
+SIZED = {10: 20, 100: 20, 1_000: 5}
 PROBE_FRIENDS = 100
 # Friends, and the share of users who have so many: those whose list is full, and a few who were
 # allowed more.
@@ -50,7 +51,7 @@ class Workload:
 
     people: tuple[str, ...]
     groups: tuple[Group, ...]  # by number of the person
-    authors: tuple[Author, ...]  # ordinary ones, then the big ones, then the probes
+    authors: tuple[Author, ...]  # ordinary ones, then the big ones, then the sized ones
     ordinary: int
     chances: tuple[float, ...]  # running sum of the weights
 
@@ -61,7 +62,16 @@ class Workload:
 
     @property
     def probes(self) -> range:
-        return range(self.ordinary + len(BIG), len(self.authors))
+        return self.sized(PROBE_FRIENDS)
+
+    def sized(self, friends: int) -> range:
+        """The authors with exactly so many friends: a size of `SIZED`."""
+        begin = self.ordinary + len(BIG)
+        for size, count in SIZED.items():
+            if size == friends:
+                return range(begin, begin + count)
+            begin += count
+        raise ValueError(f"no authors with exactly {friends} friends")
 
     @property
     def audience_mean(self) -> float:
@@ -115,10 +125,11 @@ def draw_workload(
     sizes = [
         *(_circle(random, circles, people) for _ in range(ordinary)),
         *(max(1, round(friends * scale)) for friends, _ in BIG),
-        *([min(PROBE_FRIENDS, people)] * PROBES),
+        *(min(size, people) for size, count in SIZED.items() for _ in range(count)),
     ]
     big = sum(share for _, share in BIG)
-    weights = [*[(1 - big) / ordinary] * ordinary, *(share for _, share in BIG), *[0.0] * PROBES]
+    shares = (share for _, share in BIG)
+    weights = [*[(1 - big) / ordinary] * ordinary, *shares, *[0.0] * sum(SIZED.values())]
     authors = tuple(
         Author(f"{prefix}a{number}", tuple(random.sample(range(people), size)), weight)
         for number, (size, weight) in enumerate(zip(sizes, weights, strict=True))

@@ -6,7 +6,17 @@ from itertools import pairwise
 
 import pytest
 
-from scripts.load.arrivals import MIX, Kind, Stream, amounting_to, draw, every, everyday, probes
+from scripts.load.arrivals import (
+    MIX,
+    Kind,
+    Stream,
+    amounting_to,
+    draw,
+    evenly,
+    every,
+    everyday,
+    probes,
+)
 from scripts.load.groups import REAL
 from scripts.load.workload import FULL, draw_workload
 
@@ -69,6 +79,13 @@ def test_posts_can_be_drawn_to_amount_to_so_many_deliveries(deliveries: int):
     assert sum(sizes) >= deliveries > sum(sizes[:-1])
     assert arrivals[0].at_us == 0
     assert arrivals[-1].at_us < 10_000_000
+
+
+def test_authors_can_post_in_turn_evenly_spaced():
+    arrivals = evenly([7, 8, 9], 4, 2)
+    assert [(one.at_us, one.author) for one in arrivals] == [
+        *((0, 7), (500_000, 8), (1_000_000, 9), (1_500_000, 7))
+    ]
 
 
 def test_the_same_seed_draws_the_same_posts():

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from scripts.load.service import OwnService
 
@@ -34,24 +33,30 @@ class Run:
         return json.loads((self.report / "report.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """Both at once, which is shorter; and what a run prints on standard error fails it."""
-    return uvloop.run(run_both(tmp_path_factory.mktemp("load")))
+async def test_a_service_of_its_own_is_loaded_and_reported_on(tmp_path: Path):
+    run = await load(tmp_path, ["--seconds", "5", "--warm-up", "0.5"])
+    everything_owed_has_come(run.figures)
+    every_process_is_told_of(run.figures)
+    what_is_needed_to_run_it_again_is_told(run.figures)
+    the_page_has_its_charts_and_needs_nothing_from_elsewhere(run)
+    the_tables_are_printed(run)
+    nothing_is_left(run)
 
 
-async def run_both(directory: Path) -> tuple[Run, Run]:
-    own = asyncio.create_task(load(directory / "own", ["--seconds", "5", "--warm-up", "0.5"]))
-    (directory / "service").mkdir()
-    async with OwnService(directory / "service", {"lease_s": "5"}, gateways=2) as service:
+async def test_a_service_that_runs_already_is_loaded_and_left_in_order(tmp_path: Path):
+    directory = tmp_path / "service"
+    directory.mkdir()
+    async with OwnService(directory, {"lease_s": "5"}, gateways=2) as service:
         await service.start("worker-1")
-        (pid,) = {service.pids()["worker-1"]}
-        where = ["--url", service.api, "--pid", str(pid), "--seconds", "1.5", "--warm-up", "0"]
+        where = ["--url", service.api, "--seconds", "1.5", "--warm-up", "0"]
+        where += ["--pid", str(service.pids()["worker-1"])]
         for gateway in service.gateways:
             where += ["--gateway-url", gateway]
-        given = await load(directory / "given", where, MOMENTS_ADMIN_KEY=service.key)
+        run = await load(tmp_path, where, MOMENTS_ADMIN_KEY=service.key)
         assert service.incidents == []
-    return await own, given
+    everything_owed_has_come(run.figures)
+    assert set(run.figures["timeline"][-1]["memory_mb"]) == {"worker"}
+    assert "remove endpoints                   54 of 54" in run.printed
 
 
 async def load(directory: Path, arguments: Sequence[str], **environment: str) -> Run:
@@ -75,19 +80,7 @@ async def load(directory: Path, arguments: Sequence[str], **environment: str) ->
     return Run(printed.decode(), report, temporary)
 
 
-@pytest.fixture
-def own(runs: tuple[Run, Run]) -> Run:
-    return runs[0]
-
-
-@pytest.fixture
-def given(runs: tuple[Run, Run]) -> Run:
-    return runs[1]
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_everything_owed_has_come(runs: tuple[Run, Run], number: int):
-    report = runs[number].figures
+def everything_owed_has_come(report: dict[str, Any]):
     phase = report["phases"][-1]
     assert phase["measured"]
     assert phase["accepted"] == phase["posts"] > 0
@@ -102,8 +95,7 @@ def test_everything_owed_has_come(runs: tuple[Run, Run], number: int):
     assert report["sockets"]["others"] == {}
 
 
-def test_cpu_memory_and_queues_of_every_process_are_told(own: Run):
-    report = own.figures
+def every_process_is_told_of(report: dict[str, Any]):
     processes = {"store", "api", "gateway-1", "worker-1"}
     assert set(report["phases"][-1]["cpu_us"]) == processes
     row = report["timeline"][-1]
@@ -116,39 +108,30 @@ def test_cpu_memory_and_queues_of_every_process_are_told(own: Run):
     assert sum(row["frames_per_s"] for row in report["timeline"]) > 0
 
 
-def test_of_a_running_service_the_processes_that_were_named_are_measured(given: Run):
-    assert set(given.figures["timeline"][-1]["memory_mb"]) == {"worker"}
-
-
-def test_what_is_needed_to_run_it_again_is_told(own: Run):
-    report = own.figures
+def what_is_needed_to_run_it_again_is_told(report: dict[str, Any]):
     assert report["command"].startswith("python scripts/load_test.py steady --rate 200")
     assert report["machine"]["cores"] == os.cpu_count()
     assert report["workload"]["scaled_down"] is True
     assert report["workload"]["people"] == 60
 
 
-def test_the_page_has_its_charts_and_needs_nothing_from_elsewhere(own: Run):
-    page = (own.report / "report.html").read_text()
+def the_page_has_its_charts_and_needs_nothing_from_elsewhere(run: Run):
+    page = (run.report / "report.html").read_text()
     titles = re.findall(r"<figcaption>([^<]*)", page)
     assert {"Latency to webhooks ", "Latency to sockets ", "Throughput ", "Memory "} <= set(titles)
     assert not re.findall(r"(?:src|href)\s*=|@import|url\(|https?://(?!127\.)", page)
 
 
-def test_the_tables_are_printed(own: Run):
+def the_tables_are_printed(run: Run):
     for title in ("From due to received (ms)", "CPU of a delivery (µs)", "Findings"):
-        assert title in own.printed
-    assert "fewer than 10,000 people" in own.printed
+        assert title in run.printed
+    assert "fewer than 10,000 people" in run.printed
 
 
-def test_endpoints_are_taken_out_of_a_service_that_goes_on(given: Run):
-    assert "remove endpoints                   54 of 54" in given.printed
-
-
-def test_nothing_is_left(own: Run):
+def nothing_is_left(run: Run):
     """No store, no logs, and no process that knows of them."""
-    assert not list(own.temporary.iterdir())
-    place = str(own.temporary).encode()
+    assert not list(run.temporary.glob("moments-load-*"))
+    place = str(run.temporary).encode()
     left = [
         file.parent.name
         for file in Path("/proc").glob("[0-9]*/cmdline")

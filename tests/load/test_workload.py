@@ -14,7 +14,7 @@ from scripts.load.workload import (
     FULL,
     LIGHT,
     PROBE_FRIENDS,
-    PROBES,
+    SIZED,
     Circles,
     Workload,
     draw_workload,
@@ -66,14 +66,24 @@ def test_the_biggest_authors_are_scaled_down_with_the_people_and_that_is_said():
     assert drawn().describe()["scaled_down"] is False
 
 
-def test_probes_have_a_hundred_friends_and_post_on_order_only():
+@pytest.mark.parametrize("size", list(SIZED))
+def test_sized_authors_have_just_so_many_friends_and_post_on_order_only(size: int):
     workload = drawn()
-    found = [workload.authors[number] for number in workload.probes]
-    assert [len(author.friends) for author in found] == [PROBE_FRIENDS] * PROBES
+    found = [workload.authors[number] for number in workload.sized(size)]
+    assert [len(author.friends) for author in found] == [size] * SIZED[size]
     assert {author.weight for author in found} == {0.0}
     draws = random.Random(7)
     chosen = Counter(workload.draw_author(draws) for _ in range(5_000))
-    assert not set(chosen) & set(workload.probes)
+    assert not set(chosen) & set(workload.sized(size))
+
+
+def test_there_are_no_authors_of_other_sizes():
+    with pytest.raises(ValueError, match="exactly 11 friends"):
+        drawn().sized(11)
+
+
+def test_probes_have_a_hundred_friends():
+    assert drawn().probes == drawn().sized(PROBE_FRIENDS)
 
 
 def test_authors_post_by_their_weight():

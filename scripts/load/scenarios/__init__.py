@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from scripts.load.scenarios.backlog import BACKLOG
 from scripts.load.scenarios.celebrity import CELEBRITY
+from scripts.load.scenarios.circles import CIRCLES
 from scripts.load.scenarios.isolation import HANGING, RELAY
 from scripts.load.scenarios.many_sockets import SOCKETS
 from scripts.load.scenarios.ramp import RAMP
@@ -17,6 +18,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         STEADY,
         BURST_FOR_A_MINUTE,
         CELEBRITY,
+        CIRCLES,
         HANGING,
         RELAY,
         BACKLOG,

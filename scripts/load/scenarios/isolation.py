@@ -15,6 +15,8 @@ BAR = 1.5
 FILL_S = 15.0
 RECOVER_S = 20.0
 RELAY_DELAY_S = 5.0
+# Until most connections are there: the first phase would bear the cost of them all.
+WARM_UP_S = 20.0
 
 
 async def play_hanging(stage: Stage) -> Sequence[Finding]:
@@ -72,6 +74,7 @@ HANGING = Scenario(
     seconds=120.0,
     rate=1_000.0,
     cycles=2,
+    warm_up=WARM_UP_S,
 )
 RELAY = Scenario(
     "relay",
@@ -81,4 +84,5 @@ RELAY = Scenario(
     seconds=120.0,
     rate=1_000.0,
     cycles=2,
+    warm_up=WARM_UP_S,
 )

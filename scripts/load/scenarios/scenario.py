@@ -24,6 +24,7 @@ class Scenario:
     people: int = 10_000
     count: int = 0
     cycles: int = 1
+    warm_up: float = 5.0
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     is_own: bool = False
     is_secure: bool = False
@@ -38,4 +39,5 @@ class Scenario:
             "people": self.people,
             "count": self.count,
             "cycles": self.cycles,
+            "warm_up": self.warm_up,
         }
