@@ -8,14 +8,14 @@ import asyncio
 import logging
 import random
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from typing import Any
 
 from app.clock import now_ms, steady_ms
-from app.domain.attempt import Outcome
+from app.domain.attempt import Failure, Outcome
 from app.domain.backoff import next_delay_s, retry_at_ms, without_date
 from app.domain.breaker import (
     EndpointState,
@@ -45,6 +45,7 @@ _ACTIVE = EndpointState.ACTIVE
 _SEND, _WAIT, _PARK = Permit.SEND, Permit.WAIT, Permit.PARK
 _START, _OVERFLOW = Offer.START, Offer.OVERFLOW
 _DELIVERED = State.DELIVERED
+_TIMEOUT = Failure.TIMEOUT
 
 BODIES_MADE_MAX = 1_024
 BODIES_MADE_BYTES_MAX = 32 * 1024 * 1024
@@ -182,21 +183,21 @@ class Dispatch:
         """Sends one attempt; its lane has counted it as under way already."""
         target = item.target
         assert target is not None
-        if item.owner.has_ended:
-            self._release(item, 0.0)
+        at_ms = steady_ms()
+        if not item.owner.may_begin(at_ms):
+            self._give_back(item)
             item.owner.forget(item)
             return
         if self._cancelled and item.event.post in self._cancelled and not item.is_deletion:
-            self._release(item, 0.0)
+            self._give_back(item)
             self.settle(item, State.CANCELLED, "deleted")
             return
-        at_ms = steady_ms()
         health = target.health
         if health.state is not _ACTIVE or at_ms < health.paused_until_ms:
             permit = may_send(health, at_ms)
             if permit is not Permit.PROBE:
                 # Things have changed while it waited.
-                self._release(item, 0.0)
+                self._give_back(item)
                 if permit is _PARK:
                     self._park(item)
                 else:
@@ -219,8 +220,16 @@ class Dispatch:
             self._stats.lateness.observe((wall_ms - item.due_ms) / 1000)
         self._client.send(url, head, payload, partial(self._done, item))
 
-    def _release(self, item: Item, took_s: float) -> None:
-        self._start_all(self._lanes.done(item.endpoint, monotonic(), took_s))
+    def _give_back(self, item: Item) -> None:
+        """It is not sent after all."""
+        self._go_on(self._lanes.unsent(item.endpoint, monotonic()))
+
+    def _release(self, item: Item, outcome: Outcome) -> None:
+        took_s, is_answered = outcome.duration_ms / 1000, outcome.failure is not _TIMEOUT
+        self._go_on(self._lanes.done(item.endpoint, monotonic(), took_s, is_answered))
+
+    def _go_on(self, freed: Sequence[Item]) -> None:
+        self._start_all(freed)
         if self._lanes.has_overflowed:
             self._put_back(self._lanes.take_overflowed())
         if self._lanes.is_timed:
@@ -233,7 +242,7 @@ class Dispatch:
             seconds = without_date(outcome.retry_after, now_ms() / 1000)
             outcome = replace(outcome, retry_after=seconds)
         self._judge(item, outcome, steady_ms())
-        self._release(item, outcome.duration_ms / 1000)
+        self._release(item, outcome)
 
     def _judge(self, item: Item, outcome: Outcome, at_ms: int) -> None:
         """What becomes of the delivery, and of its endpoint."""

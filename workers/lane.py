@@ -46,19 +46,21 @@ class Host(Generic[T]):
 
 class Lane(Generic[T]):
     """`progress_s` is when a request last came back, or the first of those under way went out.
+    `is_silent`: what came back last came back without an answer, at its deadline.
 
     `queue` is short, so taking its head moves a few pointers; a deque is ten times as large.
     """
 
     __slots__ = (
-        "bucket", "endpoint", "host", "in_flight", "pace", "place", "progress_s", "queue",
-        "rate_per_s", "timer_s", "watched",
+        "bucket", "endpoint", "host", "in_flight", "is_silent", "pace", "place", "progress_s",
+        "queue", "rate_per_s", "timer_s", "watched",
     )  # fmt: skip
 
     def __init__(self, endpoint: str, host: Host[T]) -> None:
         self.endpoint = endpoint
         self.host = host
         self.in_flight = 0
+        self.is_silent = False
         self.queue: list[T] = []
         self.place = NOWHERE
         self.pace = NEW

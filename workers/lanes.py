@@ -5,11 +5,13 @@ endpoint's rate, a slot of its host and a slot of the process. Whoever lacks a s
 for it; lines hold lanes, not deliveries, and a lane gets one start a turn. Each operation is O(1),
 amortised: nothing is ever searched, and a lane vanishes once it has nothing waiting or under way.
 
-Slow endpoints would collect the slots of the process, since only they keep them. Three rules:
+Slow endpoints would collect the slots of the process, since only they keep them. Four rules:
 
 - An endpoint is slow when its last request took `slow_s`, or none of those under way has come
   back for that long. All slow ones together get half of the process; what waits for one that gets
   nothing overflows. Being slow is remembered while a lane is away.
+- An endpoint whose last request was not answered before its deadline gets one at a time until one
+  is: each costs a connection, and would take the loop from the others.
 - From half of the process on, only endpoints that have just answered quickly get more than one
   request under way; from three quarters on, nobody does.
 - A host's queue, and that of the slow, may grow only while it is shorter than the room left
@@ -83,7 +85,7 @@ class Lanes(Generic[T]):
         self._timers: Timers[T] = Timers()
         self._watched: deque[tuple[float, Lane[T]]] = deque()
         self._look_at_s = _NEVER_S
-        self._slow_away: OrderedDict[str, None] = OrderedDict()
+        self._slow_away: OrderedDict[str, bool] = OrderedDict()  # endpoint → whether it is silent
         self._overflowed: list[T] = []
 
     def __len__(self) -> int:
@@ -126,23 +128,40 @@ class Lanes(Generic[T]):
         self._leave_if_idle(lane, now_s)
         return _OVERFLOW
 
-    def done(self, endpoint: str, now_s: float, took_s: float) -> Sequence[T]:
+    def done(
+        self, endpoint: str, now_s: float, took_s: float, is_answered: bool = True
+    ) -> Sequence[T]:
         """A request to the endpoint is over; returns what is to be started now.
 
-        `took_s` is how long it was under way. Look at `has_overflowed` afterwards.
+        `took_s` is how long it was under way, `is_answered` is false when it ran into its deadline.
+        Look at `has_overflowed` afterwards.
         """
-        lane = self._lanes[endpoint]
-        lane.in_flight -= 1
-        self.in_flight -= 1
+        lane = self._take_back(endpoint)
         lane.progress_s = now_s
+        lane.is_silent = not is_answered
         if lane.pace is SLOW:
-            self.slow_in_flight -= 1
             if took_s < self._slow_s:
                 self._set_fast(lane, now_s)
         elif took_s < self._slow_s:
             lane.pace = FAST
         else:
             self._set_slow(lane)
+        return self._pass_on(lane, now_s)
+
+    def unsent(self, endpoint: str, now_s: float) -> Sequence[T]:
+        """The same for an item that was handed out and not sent: nothing is learnt from it."""
+        return self._pass_on(self._take_back(endpoint), now_s)
+
+    def _take_back(self, endpoint: str) -> Lane[T]:
+        lane = self._lanes[endpoint]
+        lane.in_flight -= 1
+        self.in_flight -= 1
+        if lane.pace is SLOW:
+            self.slow_in_flight -= 1
+        return lane
+
+    def _pass_on(self, lane: Lane[T], now_s: float) -> Sequence[T]:
+        """What may start with the slot that a request had."""
         if lane.host.waiting:
             self._free(lane.host)
         else:
@@ -202,6 +221,8 @@ class Lanes(Generic[T]):
         return lane.bucket is None or lane.bucket.ready_at_s <= now_s
 
     def _cap(self, lane: Lane[T]) -> int:
+        if lane.is_silent:
+            return 1
         if self.in_flight < self._busy_from:
             return self._endpoint_max
         if self.in_flight < self._crowded_from and lane.pace is FAST:
@@ -310,7 +331,7 @@ class Lanes(Generic[T]):
     def _open(self, endpoint: str, host_name: str) -> Lane[T]:
         lane = self._lanes[endpoint] = Lane(endpoint, self._host(host_name))
         if self._slow_away and endpoint in self._slow_away:
-            del self._slow_away[endpoint]
+            lane.is_silent = self._slow_away.pop(endpoint)
             lane.pace = SLOW
         return lane
 
@@ -345,7 +366,7 @@ class Lanes(Generic[T]):
         del self._lanes[lane.endpoint]
         self._leave_host(lane.host)
         if lane.pace is SLOW:
-            self._slow_away[lane.endpoint] = None
+            self._slow_away[lane.endpoint] = lane.is_silent
             if len(self._slow_away) > _SLOW_AWAY_SHARE * self._max:
                 self._slow_away.popitem(last=False)
 

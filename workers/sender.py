@@ -32,6 +32,7 @@ from workers.room import Room
 from workers.schedule import Schedule
 from workers.target import Target
 from workers.targets import Targets
+from workers.tenure import Term
 from workers.upkeep import Upkeep
 from workers.watcher import StreamWatcher, Watched
 
@@ -67,6 +68,7 @@ class SenderShard:
         *,
         shard: int,
         token: bytes,
+        term: Term,
         dispatch: Dispatch,
         intake: Intake,
         targets: Targets,
@@ -83,6 +85,7 @@ class SenderShard:
         self._watcher = watcher
         self._shard = shard
         self._token = token
+        self._term = term
         self._dispatch = dispatch
         self._intake = intake
         self._targets = targets
@@ -126,6 +129,15 @@ class SenderShard:
         """The lease is another's: only what was delivered still counts."""
         self.writer.lose_patience()
         self.stop()
+
+    def may_begin(self, at_ms: int) -> bool:
+        """Whether one more delivery may be sent, at that time of the steady clock."""
+        if self.has_ended:
+            return False
+        if at_ms < self._term.until_ms:
+            return True
+        self.abandon()
+        return False
 
     async def run(self) -> None:
         """Works until `stop` or `abandon`. Raises `LeaseLost` when the store says so."""

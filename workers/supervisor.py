@@ -38,7 +38,7 @@ from workers.schedule import Schedule
 from workers.sender import SenderShard, SenderStats
 from workers.slices import FanoutLimits, FanoutStats
 from workers.targets import Targets
-from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats
+from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats, Term
 from workers.upkeep import Upkeep
 from workers.watcher import StreamWatcher, WatcherStats
 
@@ -130,14 +130,14 @@ class Worker:
         if keys.FANOUT in self._roles:
             makers[keys.FANOUT] = self._fanout
         if sending is not None:
-            makers[keys.SENDER] = lambda slot: sending.shard(
-                slot, self._watcher, self._leases.token
+            makers[keys.SENDER] = lambda slot, term: sending.shard(
+                slot, term, self._watcher, self._leases.token
             )
         if keys.JANITOR in self._roles:
             makers[keys.JANITOR] = self._janitor
         return makers
 
-    def _fanout(self, slot: Slot) -> Job:
+    def _fanout(self, slot: Slot, _: Term) -> Job:
         settings = self._settings
         return FanoutShard(
             self._store,
@@ -158,7 +158,7 @@ class Worker:
             stats=self.stats.fanout,
         )
 
-    def _janitor(self, slot: Slot) -> Job:
+    def _janitor(self, slot: Slot, _: Term) -> Job:
         return JanitorShard(
             self._store,
             shard=slot.shard,
@@ -228,7 +228,7 @@ class _Sending:
             stats=self._stats.pings,
         )
 
-    def shard(self, slot: Slot, watcher: StreamWatcher, token: bytes) -> Job:
+    def shard(self, slot: Slot, term: Term, watcher: StreamWatcher, token: bytes) -> Job:
         settings = self._settings
         schedule = Schedule(self._store, slot.shard, token)
         upkeep = Upkeep(
@@ -246,6 +246,7 @@ class _Sending:
             watcher,
             shard=slot.shard,
             token=token,
+            term=term,
             dispatch=self.dispatch,
             intake=Intake(
                 self._store,

@@ -12,7 +12,7 @@ from enum import Enum, auto
 from time import monotonic
 from typing import Protocol
 
-from app.clock import now_ms
+from app.clock import now_ms, steady_ms
 from app.errors import LeaseLost, StoreError
 from app.store.leases import Leases, Slot
 from workers.pulse import Pulse
@@ -42,7 +42,20 @@ class Job(Protocol):
         ...
 
 
-JobMaker = Callable[[Slot], Job]
+class Term:
+    """How long a lease surely lasts, by the steady clock in ms. Renewing it moves that on.
+
+    A job looks at it before it begins what cannot be taken back: a process that was stopped has
+    its lease running out unnoticed, and the sockets of its requests may be heard before timers.
+    """
+
+    __slots__ = ("until_ms",)
+
+    def __init__(self, until_ms: int) -> None:
+        self.until_ms = until_ms
+
+
+JobMaker = Callable[[Slot, Term], Job]
 
 
 @dataclass(slots=True)
@@ -65,14 +78,12 @@ class Phase(Enum):
 
 
 class _Tenure:
-    """`until` is the loop's time at which the lease surely has run out."""
+    __slots__ = ("job", "phase", "slot", "task", "term", "timer")
 
-    __slots__ = ("job", "phase", "slot", "task", "timer", "until")
-
-    def __init__(self, slot: Slot, job: Job, until: float) -> None:
+    def __init__(self, slot: Slot, job: Job, term: Term) -> None:
         self.slot = slot
         self.job = job
-        self.until = until
+        self.term = term
         self.phase = Phase.HELD
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -139,10 +150,10 @@ class TenureKeeper:
 
     async def _renew(self) -> None:
         asked = {slot: tenure for slot, tenure in self._tenures.items() if tenure.is_ours}
-        began = asyncio.get_running_loop().time()
+        until_ms = steady_ms() + self._leases.life_ms
         for slot, is_ours in (await self._leases.renew(asked)).items():
             if is_ours:
-                asked[slot].until = began + self._leases.life_s
+                asked[slot].term.until_ms = until_ms
             else:
                 self._lose(asked[slot])
 
@@ -152,11 +163,12 @@ class TenureKeeper:
 
     def _watch(self, tenure: _Tenure) -> None:
         """A lease that could not be renewed in time is taken for lost, whatever the store says."""
-        loop = asyncio.get_running_loop()
-        if loop.time() >= tenure.until:
+        left_s = (tenure.term.until_ms - steady_ms()) / 1000
+        if left_s <= 0:
             self._lose(tenure)
         elif tenure.is_ours:
-            tenure.timer = loop.call_at(tenure.until, self._watch, tenure)
+            loop = asyncio.get_running_loop()
+            tenure.timer = loop.call_later(left_s, self._watch, tenure)
 
     def _lose(self, tenure: _Tenure) -> None:
         if tenure.is_ours:
@@ -198,13 +210,14 @@ class TenureKeeper:
         random.shuffle(free)
         while free and wanted > 0:
             asked, free = free[:wanted], free[wanted:]
-            began = asyncio.get_running_loop().time()
+            until_ms = steady_ms() + self._leases.life_ms
             for slot in await self._leases.acquire(asked):
-                self._begin(slot, began + self._leases.life_s, tasks)
+                self._begin(slot, Term(until_ms), tasks)
                 wanted -= 1
 
-    def _begin(self, slot: Slot, until: float, tasks: asyncio.TaskGroup) -> None:
-        tenure = self._tenures[slot] = _Tenure(slot, self._makers[slot.role](slot), until)
+    def _begin(self, slot: Slot, term: Term, tasks: asyncio.TaskGroup) -> None:
+        job = self._makers[slot.role](slot, term)
+        tenure = self._tenures[slot] = _Tenure(slot, job, term)
         tenure.task = tasks.create_task(self._serve(tenure), name=f"{slot.role}-{slot.shard}")
         self._watch(tenure)
         self._stats.taken[slot.role] += 1

@@ -2,7 +2,7 @@
 
     DIR/owner.lock      locked by the process that runs this class
     DIR/server.lock     locked by the server itself (an inherited descriptor), as long as it lives
-    DIR/valkey.sock     or, if that path is too long, one in the system's temporary directory
+    DIR/valkey.sock     or, if that path is too long, one in a private directory in /tmp
     DIR/valkey.pid  DIR/valkey.log  DIR/appendonlydir/
 
 Locks of the kernel end with their holder, so nothing is stale after kill -9. A server whose
@@ -19,7 +19,6 @@ import signal
 import socket
 import stat
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +34,7 @@ KILL_TIMEOUT_S = 5.0
 POLL_S = 0.01
 LOG_BYTES_MAX = 1024 * 1024
 SOCKET_PATH_MAX = 100  # a Unix address holds 108 bytes on Linux, 104 on macOS
+_SHORT_DIRECTORY = Path("/tmp")
 
 _PING = b"PING\r\n"
 _SHUTDOWN = b"SHUTDOWN\r\n"
@@ -97,6 +97,7 @@ class EmbeddedServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(KILL_TIMEOUT_S)
+            self._remove_socket()
         if self._owner_lock is not None:
             os.close(self._owner_lock)
             self._owner_lock = None
@@ -173,6 +174,14 @@ class EmbeddedServer:
                 )
             time.sleep(POLL_S)
 
+    def _remove_socket(self) -> None:
+        """One of a killed server too, and the directory that was made for it elsewhere."""
+        path = socket_path(self.directory)
+        path.unlink(missing_ok=True)
+        if path.parent != self.directory:
+            with contextlib.suppress(OSError):  # left in order, and no reason to fail
+                path.parent.rmdir()
+
     def _last_words(self) -> str:
         log = self.directory / "valkey.log"
         return f"{log} ends with\n{log.read_bytes()[-2000:].decode(errors='replace')}"
@@ -181,7 +190,8 @@ class EmbeddedServer:
 def socket_path(directory: Path) -> Path:
     """The server's socket: in its directory, or where the path is short enough.
 
-    The same directory has always the same path, so that clients find a restarted server.
+    The same directory has always the same path, whatever TMPDIR is, so that every client finds a
+    restarted server.
     """
     path = directory / "valkey.sock"
     if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
@@ -208,8 +218,8 @@ def server_binary() -> str:
 
 
 def _private_directory(name: str) -> Path:
-    """A directory of ours in the temporary one, where others could have been first."""
-    path = Path(tempfile.gettempdir()) / name
+    """A directory of ours in a public one, where others could have been first."""
+    path = _SHORT_DIRECTORY / name
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     status = path.lstat()

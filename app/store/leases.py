@@ -29,7 +29,7 @@ class Leases:
         self.worker_id = worker_id
         self.token = f"{worker_id}.{secrets.token_hex(6)}".encode()
         self.life_s = life_s
-        self._life_ms = round(life_s * 1000)
+        self.life_ms = round(life_s * 1000)
 
     async def acquire(self, slots: Sequence[Slot]) -> list[Slot]:
         """Those of the slots that were free, or ours without our knowing, and are ours now."""
@@ -42,7 +42,7 @@ class Leases:
 
     async def _ask(self, script: str, slots: Collection[Slot]) -> dict[Slot, bool]:
         """Runs a script on each lease. Raises only when the store has answered for none."""
-        calls = [Call(script, [slot.key], [self.token, self._life_ms]) for slot in slots]
+        calls = [Call(script, [slot.key], [self.token, self.life_ms]) for slot in slots]
         answers = await self._store.call_many(calls, return_exceptions=True)
         found = {
             slot: bool(answer)
@@ -67,8 +67,8 @@ class Leases:
         _, _, _, members = await self._store.run_many(
             [
                 ("ZADD", keys.WORKERS, now_ms, member),
-                ("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now_ms - self._life_ms),
-                ("ZREMRANGEBYSCORE", keys.WORKERS, now_ms + self._life_ms, "+inf"),
+                ("ZREMRANGEBYSCORE", keys.WORKERS, "-inf", now_ms - self.life_ms),
+                ("ZREMRANGEBYSCORE", keys.WORKERS, now_ms + self.life_ms, "+inf"),
                 ("ZRANGE", keys.WORKERS, 0, -1),
             ]
         )

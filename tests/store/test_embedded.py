@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -215,12 +216,25 @@ def test_a_long_path_gets_a_short_private_socket_that_stays_the_same(tmp_path: P
             assert client.get("k") == b"v"
     finally:
         server.stop()
+    assert not path.parent.exists()
+
+
+def test_a_long_path_gets_the_same_socket_in_whatever_temporary_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, temporary = tmp_path / ("x" * 120), tmp_path / ("y" * 120)
+    temporary.mkdir()
+    usual = embedded.socket_path(directory)
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert embedded.socket_path(directory) == usual
+    usual.parent.rmdir()
 
 
 def test_a_short_path_that_somebody_else_made_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(embedded, "_SHORT_DIRECTORY", tmp_path)
     directory = tmp_path / ("x" * 120)
     embedded.socket_path(directory).parent.chmod(0o755)
     with pytest.raises(ServerNotStarted, match="not a private directory of ours"):

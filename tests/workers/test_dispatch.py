@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.clock import now_ms
+from app.clock import now_ms, steady_ms
 from app.domain.breaker import EndpointState, Health, Policy
 from app.domain.delivery import State
 from app.domain.post import Event, EventKind, Post
@@ -35,6 +35,7 @@ class Owner:
 
     def __init__(self) -> None:
         self.has_ended = False
+        self.until_ms = steady_ms() + 3_600_000
         self.records: list[dict[str, Any]] = []
         self.forgotten: list[Item] = []
         self.to_look_after: list[tuple[str, int]] = []
@@ -42,6 +43,9 @@ class Owner:
 
     def record(self, item: Item, state: State, attempts: int, at_ms: int, **more: Any) -> None:
         self.records.append({"item": item, "state": state, "attempts": attempts, **more})
+
+    def may_begin(self, at_ms: int) -> bool:
+        return not self.has_ended and at_ms < self.until_ms
 
     def forget(self, item: Item) -> None:
         self.forgotten.append(item)
@@ -369,6 +373,21 @@ async def test_what_waits_is_left_when_its_shard_is_given_up(receiver: Receiver)
         await work.owner.wait(1)
         assert work.owner.states == ["delivered"]
         assert len(work.owner.forgotten) == 3
+        assert (work.lanes.in_flight, work.lanes.queued, len(work.lanes)) == (0, 0, 0)
+    assert len(receiver.requests) == 1
+
+
+async def test_nothing_more_is_begun_once_the_lease_has_run_out(receiver: Receiver):
+    """Before anybody has said so: a process that goes on may hear answers before its timers."""
+    gate = asyncio.Event()
+    receiver.default = gated(gate)
+    async with bench(receiver.url, limits=Limits(endpoint_in_flight_max=1)) as work:
+        work.send(3)
+        work.owner.until_ms = steady_ms()
+        gate.set()
+        await work.owner.wait(1)
+        assert work.owner.states == ["delivered"]
+        assert len(work.owner.forgotten) == 2
         assert (work.lanes.in_flight, work.lanes.queued, len(work.lanes)) == (0, 0, 0)
     assert len(receiver.requests) == 1
 

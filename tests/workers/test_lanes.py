@@ -330,6 +330,35 @@ def test_an_endpoint_that_was_fast_again_is_watched_again():
     assert lanes.slow_in_flight == 1
 
 
+def test_an_endpoint_that_lets_a_deadline_pass_gets_one_request_at_a_time_until_it_answers():
+    lanes = Lanes(Limits())
+    offers(lanes, "e", 9)
+    assert [lanes.done("e", HANG_S, HANG_S, False) for _ in range(3)] == [(), (), ()]
+    assert list(lanes.done("e", HANG_S, HANG_S, False)) == [4]
+    assert lanes.offer(9, "e", "h", HANG_S) is Offer.QUEUED
+    assert list(lanes.done("e", 2 * HANG_S, HANG_S, False)) == [5]
+    assert list(lanes.done("e", 2 * HANG_S + 2, 2.0)) == [6, 7, 8, 9]  # slow, but an answer
+
+
+def test_an_endpoint_that_let_a_deadline_pass_is_remembered_while_its_lane_is_away():
+    lanes = Lanes(Limits())
+    lanes.offer(0, "e", "h", 0.0)
+    lanes.done("e", HANG_S, HANG_S, False)
+    assert len(lanes) == 0
+    assert offers(lanes, "e", 2, now_s=HANG_S) == [Offer.START, Offer.QUEUED]
+
+
+def test_what_was_not_sent_says_nothing_of_its_endpoint():
+    """As when its breaker has opened while it waited."""
+    lanes = Lanes(Limits(in_flight_max=16))
+    offers(lanes, "e", 2)
+    lanes.done("e", HANG_S, HANG_S, False)
+    assert list(lanes.unsent("e", HANG_S)) == []
+    assert len(lanes) == 0
+    assert offers(lanes, "e", 2, now_s=HANG_S) == [Offer.START, Offer.QUEUED]
+    assert (lanes.in_flight, lanes.slow_in_flight, lanes.slow_queued) == (1, 1, 1)
+
+
 def test_a_request_after_an_idle_time_is_not_taken_for_an_old_one():
     lanes = Lanes(Limits(in_flight_max=4))
     lanes.offer(1, "e", "h", 0.0, 1)
@@ -461,10 +490,12 @@ class AnyOrder(RuleBasedStateMachine):
         self.waiting = defaultdict(deque)
         self.under_way = defaultdict(deque)  # endpoint → start times
         self.started_s = defaultdict(list)
+        self.silent = set()
 
     def start(self, item):
         endpoint, _ = item
         self.under_way[endpoint].append(self.now_s)
+        assert endpoint not in self.silent or len(self.under_way[endpoint]) == 1
         self.started_s[endpoint].append(self.now_s)
 
     def start_waiting(self, items):
@@ -494,7 +525,16 @@ class AnyOrder(RuleBasedStateMachine):
         busy = sorted(endpoint for endpoint, starts in self.under_way.items() if starts)
         endpoint = data.draw(st.sampled_from(busy))
         took_s = self.now_s - self.under_way[endpoint].popleft()
-        self.start_waiting(self.lanes.done(endpoint, self.now_s, took_s))
+        is_answered = took_s < LIMITS.slow_s or data.draw(st.booleans())
+        (self.silent.discard if is_answered else self.silent.add)(endpoint)
+        self.start_waiting(self.lanes.done(endpoint, self.now_s, took_s, is_answered))
+
+    @precondition(lambda self: any(self.under_way.values()))
+    @rule(data=st.data())
+    def unsent(self, data):
+        endpoint = data.draw(st.sampled_from(sorted(e for e, s in self.under_way.items() if s)))
+        self.under_way[endpoint].pop()
+        self.start_waiting(self.lanes.unsent(endpoint, self.now_s))
 
     @rule(wait_s=st.sampled_from([0.0, 0.01, 0.1, 0.3, 1.0, 2.0, 15.0]))
     def time_passes(self, wait_s):
@@ -556,6 +596,7 @@ class AnyOrder(RuleBasedStateMachine):
             for endpoint, starts in self.under_way.items():
                 for _ in range(len(starts)):
                     took_s = self.now_s - starts.popleft()
+                    self.silent.discard(endpoint)
                     self.start_waiting(self.lanes.done(endpoint, self.now_s, took_s))
             if not len(self.lanes):
                 break

@@ -82,7 +82,7 @@ class Worker:
         self.stats = TenureStats()
         self.leases = Leases(store, name, life_s=life_s)
         self.stop = asyncio.Event()
-        make = {ROLE: lambda slot: Job(jobs, name, slot)}
+        make = {ROLE: lambda slot, _: Job(jobs, name, slot)}
         self.keeper = TenureKeeper(self.leases, make, SHARDS, self.stats)
         self.run = asyncio.create_task(self.keeper.run(self.stop, drain_s), name=name)
 
