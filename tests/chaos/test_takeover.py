@@ -7,7 +7,7 @@ import pytest
 from scripts.chaos.takeover import measure_handover, measure_takeover
 
 IN_FLIGHT = 60
-LEASE_S = 1.0
+LEASE_S = 3.0
 
 
 @pytest.mark.timeout(90)

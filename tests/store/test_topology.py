@@ -45,11 +45,12 @@ class Move:
         _set_slot(self.source, "MIGRATING", self.target_id)
 
     def give_to(self, node_id: str) -> None:
-        for server in self.everywhere:
-            _set_slot(server, "NODE", node_id)
-        # A newer epoch than the other's claim has, else what they tell each other undoes it.
+        # A newer epoch than the other's claim has, and before it is needed: else what the servers
+        # tell each other undoes it.
         owner = self.source if node_id == self.source_id else self.target
         owner.execute_command("CLUSTER", "BUMPEPOCH")
+        for server in self.everywhere:
+            _set_slot(server, "NODE", node_id)
 
 
 def _set_slot(server: redis.Redis, state: str, node_id: str) -> None:
@@ -65,6 +66,7 @@ def move(store_cluster: StoreCluster) -> Iterator[Move]:
     for server in everywhere:
         server.flushall()
     move = Move(everywhere, source, target, *ids)
+    move.give_to(move.source_id)
     yield move
     for server in everywhere:
         server.flushall()
