@@ -19,17 +19,18 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test check chaos lock clean
+.PHONY: help setup demo test coverage check chaos lock clean
 
 help:
-	@echo 'make setup   installs everything into .venv, at the versions of requirements.lock'
-	@echo 'make demo    shows the service at work: 300 people, 20 posts, a table at the end'
-	@echo 'make test    make check, then every test, with their coverage'
-	@echo 'make check   lint, format, types and the direction of imports'
-	@echo 'make chaos   kills what runs while posts go in, and counts what became of every delivery'
-	@echo 'make lock    renews requirements.lock and requirements-runtime.lock'
-	@echo 'make clean   removes .venv, caches and reports, and no data'
-	@echo 'PYTHON=...   chooses the Python that .venv is made with'
+	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
+	@echo 'make demo       shows the service at work: 300 people, 20 posts, a table at the end'
+	@echo 'make test       make check, then every test'
+	@echo 'make coverage   every test, and which lines they run'
+	@echo 'make check      lint, format, types and the direction of imports'
+	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
+	@echo 'make lock       renews requirements.lock and requirements-runtime.lock'
+	@echo 'make clean      removes .venv, caches and reports, and no data'
+	@echo 'PYTHON=...      chooses the Python that .venv is made with'
 
 setup: $(READY)
 
@@ -50,8 +51,15 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	@$(BIN)/moments demo
 
+# Tests wait for timers and child processes: one process more than there are cores.
+PYTEST := $(BIN)/pytest --dist worksteal --numprocesses \
+	$(shell expr $$(getconf _NPROCESSORS_ONLN || echo 2) + 1)
+
 test: check
-	$(BIN)/pytest --numprocesses auto --dist worksteal --cov
+	$(PYTEST)
+
+coverage: $(READY)
+	$(PYTEST) --cov
 
 check: $(READY)
 	$(BIN)/ruff check
