@@ -6,7 +6,7 @@ RUN python -m venv /opt/moments
 WORKDIR /src
 # First what changes seldom: this layer is built again only when the lock has changed.
 COPY requirements-runtime.lock ./
-RUN /opt/moments/bin/pip install --require-hashes -r requirements-runtime.lock
+RUN /opt/moments/bin/pip install --require-hashes --no-deps -r requirements-runtime.lock
 COPY pyproject.toml README.md ./
 COPY app ./app
 COPY workers ./workers

@@ -39,13 +39,16 @@ ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
 .PHONY: $(READY)
 endif
 
+# The lock is whole. Left to look at what each package asks for, pip takes a newer release where one
+# is asked for with extras (`coverage[toml]`), and then refuses it for want of its hash.
 $(READY): requirements.lock pyproject.toml
 	@test ! -e $@ || test "$$(cat $@)" = "$(CURDIR)" || rm -rf .venv
 	@$(BIN)/python -c 'import pip' 2>/dev/null || { python=$$($(FIND_PYTHON)) && \
 		echo "making .venv with $$python" && "$$python" -m venv --clear .venv; }
 	@echo 'installing what requirements.lock says'
-	@$(PIP) install --require-hashes -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@$(PIP) check
 	@echo '$(CURDIR)' > $@
 
 demo: $(READY)

@@ -233,7 +233,7 @@ def test_the_builder_is_sent_what_is_copied_and_nothing_else() -> None:
 def test_the_image_holds_what_the_lock_says_and_starts_the_command_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     [first, last] = [rest for rest in arguments("RUN") if "pip install" in rest]
-    assert "--require-hashes -r requirements-runtime.lock" in first
+    assert "--require-hashes --no-deps -r requirements-runtime.lock" in first
     assert "--no-build-isolation --no-deps ." in last
     assert all(re.match(r"python:3\.11-slim-\w+", rest) for rest in arguments("FROM"))
     [entry] = json.loads(arguments("ENTRYPOINT")[0])
