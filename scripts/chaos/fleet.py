@@ -112,6 +112,10 @@ class Fleet:
     def gateways(self) -> list[str]:
         return [f"ws://{HOST}:{port}" for port in self._ports(Role.GATEWAY)]
 
+    def workers(self, role: Role) -> list[str]:
+        """Where they tell their metrics."""
+        return [f"http://{HOST}:{port}" for port in self._ports(role)]
+
     def _ports(self, role: Role) -> list[int]:
         return [member.port for member in self.members.values() if member.role is role]
 

@@ -7,13 +7,14 @@ By SIGTERM: whether anything is lost or sent twice.
 import argparse
 import asyncio
 import random
+import re
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -26,6 +27,7 @@ from app.errors import CommandFailed
 from scripts.chaos.bundled import BundledServer
 from scripts.chaos.caller import Caller
 from scripts.chaos.fleet import HOST, Fleet
+from scripts.chaos.http import Server
 from scripts.chaos.ledger import for_each, read_account
 from scripts.chaos.plan import Role
 
@@ -34,9 +36,11 @@ ENDPOINTS_OF_ONE = 16
 DRAIN_S = 20.0
 LOOK_S = 0.02
 WAIT_MAX_S = 60.0
+CALL_MAX_S = 5.0
 HANDOVER_POSTS = 3
 HANDOVER_ANSWERS_S = 0.3
 
+_HELD = re.compile(rb'^moments_leases_held\{role="sender"\} (\S+)', re.MULTILINE)
 _ANSWER = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -157,10 +161,24 @@ class _Stage:
     async def introduce(self) -> None:
         count = self.endpoints // ENDPOINTS_OF_ONE + bool(self.endpoints % ENDPOINTS_OF_ONE)
         users = [f"friend-{number}" for number in range(count)]
+        await self._until_each_sender_has_shards()
         for user in users:
             await self._caller.must("PUT", f"/v1/users/author/friends/{user}")
         places = [(users[n // ENDPOINTS_OF_ONE], n) for n in range(self.endpoints)]
         await for_each(places, self._register)
+
+    async def _until_each_sender_has_shards(self) -> None:
+        """Whoever comes first takes all, and hands over half of them to the other."""
+        urls = self.fleet.workers(Role.SENDER)
+        async with AsyncExitStack() as stack:
+            senders = [Server(url, {}, connect_s=CALL_MAX_S, answer_s=CALL_MAX_S) for url in urls]
+            for sender in senders:
+                stack.push_async_callback(sender.close)
+            async with asyncio.timeout(WAIT_MAX_S):
+                held = [0.0]
+                while 0.0 in held or len(set(held)) > 1:
+                    await asyncio.sleep(LOOK_S)
+                    held = [await _shards_of(sender) for sender in senders]
 
     async def _register(self, place: tuple[str, int]) -> None:
         user, number = place
@@ -191,6 +209,12 @@ class _Stage:
             if not lost or time.monotonic() > until_s:
                 return lost
             await asyncio.sleep(0.2)
+
+
+async def _shards_of(sender: Server) -> float:
+    _, metrics = await sender.request("GET", "/metrics", b"", {})
+    held = _HELD.search(metrics)
+    return float(held[1]) if held is not None else 0.0
 
 
 @asynccontextmanager
