@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import httptools
 import uvloop
@@ -149,25 +149,31 @@ class Handover:
         return self.left_in_time and not (self.repeated or self.lost)
 
 
-class _Stage:
-    """A service with two senders, and one author whose friends have `endpoints` together."""
+class Stage:
+    """A service, and one author whose friends have `endpoints` together, `each` of them so many."""
 
-    def __init__(self, fleet: Fleet, caller: Caller, target: Target, endpoints: int) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        caller: Caller,
+        target: Target,
+        endpoints: int,
+        each: int = ENDPOINTS_OF_ONE,
+    ) -> None:
         self.fleet = fleet
+        self._each = each
         self.target = target
         self.endpoints = endpoints
         self._caller = caller
 
     async def introduce(self) -> None:
-        count = self.endpoints // ENDPOINTS_OF_ONE + bool(self.endpoints % ENDPOINTS_OF_ONE)
-        users = [f"friend-{number}" for number in range(count)]
-        await self._until_each_sender_has_shards()
+        users = [f"friend-{number}" for number in range(-(-self.endpoints // self._each))]
         for user in users:
             await self._caller.must("PUT", f"/v1/users/author/friends/{user}")
-        places = [(users[n // ENDPOINTS_OF_ONE], n) for n in range(self.endpoints)]
+        places = [(users[n // self._each], n) for n in range(self.endpoints)]
         await for_each(places, self._register)
 
-    async def _until_each_sender_has_shards(self) -> None:
+    async def until_each_sender_has_shards(self) -> None:
         """Whoever comes first takes all, and hands over half of them to the other."""
         urls = self.fleet.workers(Role.SENDER)
         async with AsyncExitStack() as stack:
@@ -189,14 +195,16 @@ class _Stage:
         body = {"author": "author", "data": {}}
         return (await self._caller.must("POST", "/v1/posts", body))["id"]
 
-    async def until(self, condition: Any, what: str) -> None:
+    async def until(
+        self, condition: Callable[[], bool], what: str, limit_s: float = WAIT_MAX_S
+    ) -> None:
         """Raises CommandFailed when that does not come about."""
         try:
-            async with asyncio.timeout(WAIT_MAX_S):
+            async with asyncio.timeout(limit_s):
                 while not condition():
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
-            raise CommandFailed(f"{what} did not come about in {WAIT_MAX_S:.0f} s") from None
+            raise CommandFailed(f"{what} did not come about in {limit_s:.0f} s") from None
 
     async def lost(self, posts: list[str]) -> int:
         """Deliveries that were not answered, or are not recorded as delivered in the end."""
@@ -218,7 +226,7 @@ async def _shards_of(sender: Server) -> float:
 
 
 @asynccontextmanager
-async def _stage(directory: Path, in_flight: int, lease_s: float) -> AsyncIterator[_Stage]:
+async def _stage(directory: Path, in_flight: int, lease_s: float) -> AsyncIterator[Stage]:
     """Each of the two senders gets about half of the endpoints."""
     settings = {
         "allow_cidrs": "127.0.0.0/8",
@@ -235,7 +243,8 @@ async def _stage(directory: Path, in_flight: int, lease_s: float) -> AsyncIterat
         Fleet(directory, store, settings, drain_s=DRAIN_S, counts=COUNTS) as fleet,
         Caller(fleet.apis, fleet.admin_key, random.Random(1)) as caller,
     ):
-        stage = _Stage(fleet, caller, target, 2 * in_flight)
+        stage = Stage(fleet, caller, target, 2 * in_flight)
+        await stage.until_each_sender_has_shards()
         await stage.introduce()
         yield stage
 
