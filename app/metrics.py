@@ -56,7 +56,17 @@ PROBLEMS = Metric("moments_api_problems_total", Kind.COUNTER, "Error answers, by
 API_CONNECTIONS_OPEN = Metric(
     "moments_api_connections_open", Kind.GAUGE, "Connections of clients to the api."
 )
+API_CONNECTIONS_STALLED = Metric(
+    "moments_api_connections_stalled_total",
+    Kind.COUNTER,
+    "Connections cut because their client read nothing of its answer.",
+)
 FEED_WAITS = Metric("moments_api_feed_waits_open", Kind.GAUGE, "Long polls that are waiting.")
+FEED_WAITS_REFUSED = Metric(
+    "moments_api_feed_waits_refused_total",
+    Kind.COUNTER,
+    "Long polls turned away, by the limit reached.",
+)
 POSTS_ACCEPTED = Metric("moments_posts_accepted_total", Kind.COUNTER, "Posts answered with 202.")
 POSTS_REFUSED = Metric(
     "moments_posts_refused_total", Kind.COUNTER, "Posts turned away because the backlog is full."
@@ -118,6 +128,14 @@ FAN_OUT_TIME = Metric(
     "moments_fan_out_seconds", Kind.HISTOGRAM, "From a post's acceptance to its last slice."
 )
 EVENTS_HELD = Metric("moments_events_held", Kind.GAUGE, "Events being fanned out, in memory.")
+FANOUT_READS_PAUSED = Metric(
+    "moments_fanout_reads_paused_total",
+    Kind.COUNTER,
+    "Rounds in which a shard left new events unread because it holds as many as it may.",
+)
+INBOXES_TRIMMED = Metric(
+    "moments_inboxes_trimmed_total", Kind.COUNTER, "Times an inbox was full and lost its oldest."
+)
 WEBHOOKS = Metric("moments_webhooks_total", Kind.COUNTER, "Webhook deliveries fanned out.")
 CANCELLED = Metric(
     "moments_cancelled_total", Kind.COUNTER, "Deliveries that a deletion found still waiting."
@@ -145,6 +163,21 @@ BREAKERS_OPEN = Metric("moments_breakers_open", Kind.GAUGE, "Endpoints whose bre
 DELIVERIES_WAITING = Metric(
     "moments_deliveries_waiting", Kind.GAUGE, "Deliveries in the lanes, waiting for their turn."
 )
+LANE_WAITS = Metric(
+    "moments_lane_waits_total",
+    Kind.COUNTER,
+    "Times an endpoint's next delivery had to wait for its turn, by the limit reached.",
+)
+LANES_FULL = Metric(
+    "moments_lanes_full_total",
+    Kind.COUNTER,
+    "Deliveries put back on the schedule for want of room in memory, by the limit reached.",
+)
+DELIVERY_READS_PAUSED = Metric(
+    "moments_delivery_reads_paused_total",
+    Kind.COUNTER,
+    "Times a shard read no further because this sender holds as much as it may.",
+)
 DELIVERIES_SETTLED = Metric(
     "moments_deliveries_settled_total", Kind.COUNTER, "What became of deliveries, by state."
 )
@@ -162,12 +195,27 @@ ENTRIES_READ = Metric(
 RETRIES_MOVED = Metric(
     "moments_retries_moved_total", Kind.COUNTER, "Deliveries moved to the stream when due."
 )
+RETRY_MOVES_FULL = Metric(
+    "moments_retry_moves_full_total",
+    Kind.COUNTER,
+    "Moves of due deliveries that took a full batch.",
+)
+RETRY_STREAM_FULL = Metric(
+    "moments_retry_stream_full_total",
+    Kind.COUNTER,
+    "Moves of due deliveries that found no room in the stream.",
+)
 OUTCOMES = Metric(
     "moments_outcomes_total",
     Kind.COUNTER,
     "Outcomes of deliveries: written, or refused as another worker's or too late.",
 )
 OUTCOME_BATCHES = Metric("moments_outcome_batches_total", Kind.COUNTER, "Batches of outcomes.")
+OUTCOME_BATCHES_FULL = Metric(
+    "moments_outcome_batches_full_total",
+    Kind.COUNTER,
+    "Batches of outcomes that were full.",
+)
 DROPPED = Metric(
     "moments_dropped_total",
     Kind.COUNTER,
@@ -183,6 +231,11 @@ CONNECTIONS_REUSED = Metric(
 )
 CONNECTIONS_EVICTED = Metric(
     "moments_connections_evicted_total", Kind.COUNTER, "Idle connections closed for another."
+)
+CONNECTIONS_EXPIRED = Metric(
+    "moments_connections_expired_total",
+    Kind.COUNTER,
+    "Connections closed after no use for long.",
 )
 CONNECTIONS_INTRUDED = Metric(
     "moments_connections_intruded_total", Kind.COUNTER, "Idle connections that brought something."

@@ -145,12 +145,14 @@ class FanoutShard:
         """Reads new events while there is room for them."""
         room = min(READ_MAX, self._limits.events_max - len(self._held))
         if room <= 0:
+            self._stats.paused += 1
             return  # whatever is finished makes room
         watched.news = False
         entries = await self._entries(room, b">")
         if entries:
             watched.seen(entries[-1][0])
-            watched.news |= len(entries) == room
+            watched.news |= (is_full := len(entries) == room)
+            self._stats.paused += is_full and room < READ_MAX
             await self._admit(entries)
 
     async def _admit(self, entries: Sequence[Any]) -> None:

@@ -1,6 +1,7 @@
 """One endpoint's lane and the host it leads to: the data that `Lanes` works on."""
 
-from collections import deque
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -29,6 +30,21 @@ class Pace(Enum):
 # To read a member off its Enum takes a tenth of a microsecond; these are read for every delivery.
 NOWHERE, CLOCK, HOST, TURN = Place.NONE, Place.CLOCK, Place.HOST, Place.TURN
 NEW, FAST, SLOW = Pace.NEW, Pace.FAST, Pace.SLOW
+
+
+# Limits by the names under which it is counted that they were reached.
+ENDPOINT_IN_FLIGHT, HOST_IN_FLIGHT = "endpoint_in_flight_max", "host_in_flight_max"
+IN_FLIGHT, RATE = "in_flight_max", "rate_per_s"
+SHARE = "share"  # what the slow ones get together, or one endpoint while the process fills up
+ENDPOINT_QUEUE, QUEUED, MOVED = "endpoint_queue_max", "held_max", "moved"
+
+
+@dataclass(slots=True)
+class Reached:
+    """How often a limit was reached: one that makes wait, and one of what may wait."""
+
+    waits: Counter[str] = field(default_factory=Counter[str])
+    full: Counter[str] = field(default_factory=Counter[str])
 
 
 class Host(Generic[T]):

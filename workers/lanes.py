@@ -26,7 +26,25 @@ from enum import Enum, auto
 from typing import Generic, TypeVar
 
 from workers.bucket import Bucket
-from workers.lane import CLOCK, FAST, HOST, NOWHERE, SLOW, TURN, Host, Lane
+from workers.lane import (
+    CLOCK,
+    ENDPOINT_IN_FLIGHT,
+    ENDPOINT_QUEUE,
+    FAST,
+    HOST,
+    HOST_IN_FLIGHT,
+    IN_FLIGHT,
+    MOVED,
+    NOWHERE,
+    QUEUED,
+    RATE,
+    SHARE,
+    SLOW,
+    TURN,
+    Host,
+    Lane,
+    Reached,
+)
 from workers.timers import Timers
 
 T = TypeVar("T")
@@ -70,6 +88,7 @@ class Lanes(Generic[T]):
         self.queued = 0
         self.slow_in_flight = 0
         self.slow_queued = 0
+        self.reached = Reached()
         self._limits = limits
         self._endpoint_max = limits.endpoint_in_flight_max
         self._host_max = limits.host_in_flight_max
@@ -110,6 +129,7 @@ class Lanes(Generic[T]):
         if lane is None:
             lane = self._open(endpoint, host)
         elif lane.host.name != host and not self._move(lane, host):
+            self.reached.full[MOVED] += 1
             return _OVERFLOW
         if rate_per_s != lane.rate_per_s:
             self._change_rate(lane, rate_per_s, now_s)
@@ -122,9 +142,10 @@ class Lanes(Generic[T]):
             lane.host.used += 1
             self._start(lane, now_s)
             return _START
-        if self._has_room(lane):
+        if (limit := self._full(lane)) is None:
             self._enqueue(lane, item, now_s)
             return _QUEUED
+        self.reached.full[limit] += 1
         self._leave_if_idle(lane, now_s)
         return _OVERFLOW
 
@@ -229,13 +250,16 @@ class Lanes(Generic[T]):
             return self._endpoint_max
         return 1
 
-    def _has_room(self, lane: Lane[T]) -> bool:
+    def _full(self, lane: Lane[T]) -> str | None:
+        """The limit that keeps one more from waiting in this lane, if there is one."""
         free = self._limits.queued_max - self.queued
         if lane.pace is SLOW and (
             self.slow_in_flight >= self._slow_max or self.slow_queued >= free
         ):
-            return False
-        return len(lane.queue) < self._limits.endpoint_queue_max and lane.host.queued < free
+            return SHARE
+        if len(lane.queue) >= self._limits.endpoint_queue_max:
+            return ENDPOINT_QUEUE
+        return None if lane.host.queued < free else QUEUED
 
     # The way of an item through its lane
 
@@ -250,21 +274,28 @@ class Lanes(Generic[T]):
 
     def _admit(self, lane: Lane[T], now_s: float) -> None:
         """Puts a lane with something waiting where its next start will come from."""
+        waits = self.reached.waits
         if lane.in_flight and lane.in_flight >= self._cap(lane):
+            waits[ENDPOINT_IN_FLIGHT if lane.in_flight >= self._endpoint_max else SHARE] += 1
             self._watch(lane, now_s)
             return
         if lane.pace is SLOW and self.slow_in_flight >= self._slow_max:
-            if not lane.in_flight:
+            if lane.in_flight:
+                waits[SHARE] += 1
+            else:
+                self.reached.full[SHARE] += len(lane.queue)
                 self._overflowed += self._take_queue(lane)
                 self._leave_if_idle(lane, now_s)
             return
         if lane.bucket is not None and lane.bucket.ready_at_s > now_s:
+            waits[RATE] += 1
             lane.place = CLOCK
             self._timers.set(lane, lane.bucket.ready_at_s)
         elif lane.host.used < self._host_max:
             lane.host.used += 1
             self._stand_in_line(lane)
         else:
+            waits[HOST_IN_FLIGHT] += 1
             lane.place = HOST
             if lane.host.waiting is None:
                 lane.host.waiting = deque()
@@ -272,6 +303,8 @@ class Lanes(Generic[T]):
 
     def _stand_in_line(self, lane: Lane[T]) -> None:
         lane.place = TURN
+        if self.in_flight + len(self._turns) >= self._max:
+            self.reached.waits[IN_FLIGHT] += 1
         self._turns.append(lane)
 
     def _free(self, host: Host[T]) -> None:

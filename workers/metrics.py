@@ -6,6 +6,7 @@ from typing import Final
 from app import metrics as names
 from app.domain.delivery import State
 from app.metrics import Labels, Metric, Metrics
+from workers.lane import Reached
 from workers.supervisor import WorkerStats
 
 _FANOUT: Final[Mapping[str, Metric]] = {
@@ -15,11 +16,15 @@ _FANOUT: Final[Mapping[str, Metric]] = {
     "webhooks": names.WEBHOOKS,
     "cancelled": names.CANCELLED,
     "held": names.EVENTS_HELD,
+    "paused": names.FANOUT_READS_PAUSED,
+    "trimmed": names.INBOXES_TRIMMED,
     "time": names.FAN_OUT_TIME,
 }
 _SENDER: Final[Mapping[str, Metric]] = {
     "read": names.ENTRIES_READ,
     "moved": names.RETRIES_MOVED,
+    "moves_full": names.RETRY_MOVES_FULL,
+    "stream_full": names.RETRY_STREAM_FULL,
     "expired": names.DELIVERIES_EXPIRED,
 }
 _DISPATCH: Final[Mapping[str, Metric]] = {
@@ -28,6 +33,7 @@ _DISPATCH: Final[Mapping[str, Metric]] = {
 }
 _OUTCOMES: Final[Mapping[str, Metric]] = {
     "batches": names.OUTCOME_BATCHES,
+    "batches_full": names.OUTCOME_BATCHES_FULL,
     "dropped": names.DROPPED,
 }
 _JANITOR: Final[Mapping[str, Metric]] = {
@@ -44,12 +50,16 @@ _HTTP: Final[Mapping[str, Metric]] = {
     "opened_total": names.CONNECTIONS_MADE,
     "reused_total": names.CONNECTIONS_REUSED,
     "evicted_total": names.CONNECTIONS_EVICTED,
+    "expired_total": names.CONNECTIONS_EXPIRED,
     "intruded_total": names.CONNECTIONS_INTRUDED,
     "resent_total": names.ATTEMPTS_RESENT,
     "refused_total": names.ATTEMPTS_REFUSED,
     "truncated_total": names.ANSWERS_CUT,
 }
-_ROOM: Final[Mapping[str, Metric]] = {"held": names.DELIVERIES_HELD}
+_ROOM: Final[Mapping[str, Metric]] = {
+    "held": names.DELIVERIES_HELD,
+    "paused": names.DELIVERY_READS_PAUSED,
+}
 _LANES: Final[Mapping[str, Metric]] = {
     "queued": names.DELIVERIES_WAITING,
     "slow_in_flight": names.ATTEMPTS_SLOW,
@@ -77,6 +87,8 @@ def _register_labelled(to: Metrics, stats: WorkerStats) -> None:
     dispatch, outcomes, tenure = stats.dispatch, stats.outcomes, stats.tenure
     to.register(*names.ATTEMPTS, lambda: _by("result", dispatch.results))
     to.register(*names.DEFERRED, lambda: _by("reason", dispatch.deferred))
+    to.register(*names.LANE_WAITS, lambda: _by("limit", _reached(stats).waits))
+    to.register(*names.LANES_FULL, lambda: _by("limit", _reached(stats).full))
     to.register(*names.PINGS, lambda: _by("result", stats.pings.results))
     to.register(*names.ENDPOINT_NOTICES, lambda: _by("notice", dispatch.notices))
     to.register(*names.DELIVERIES_SETTLED, lambda: _states(dispatch.states))
@@ -92,6 +104,10 @@ def _register_labelled(to: Metrics, stats: WorkerStats) -> None:
     to.register(*names.LEASES_LOST, lambda: _by("role", tenure.lost))
     to.register(*names.TAKEN_OVER, lambda: _by("role", _taken_over(stats)))
     to.register(*names.STORE_WAITS, lambda: _by("loop", _store_waits(stats)))
+
+
+def _reached(stats: WorkerStats) -> Reached:
+    return Reached() if stats.lanes is None else stats.lanes.reached
 
 
 def _taken_over(stats: WorkerStats) -> dict[str, int]:

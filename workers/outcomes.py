@@ -45,6 +45,7 @@ class OutcomeStats:
     refused: int = 0
     dropped: int = 0
     batches: int = 0
+    batches_full: int = 0
     failures: int = 0
 
 
@@ -194,6 +195,7 @@ class OutcomeWriter:
         if batch.size == 1:
             self._added.set()
         if batch.size >= self._limits.batch_max:
+            self._stats.batches_full += 1
             self._full_ones.append(batch)
             self._batch = _Batch()
             self._full.set()

@@ -8,7 +8,7 @@ BYTES_MAX = 64 * 1024 * 1024
 class Room:
     """Two counts with bounds that readers keep to, and who waits until there is room again."""
 
-    __slots__ = ("_bytes_max", "_max", "_waiting", "held", "held_bytes")
+    __slots__ = ("_bytes_max", "_max", "_waiting", "held", "held_bytes", "paused")
 
     def __init__(self, held_max: int, bytes_max: int = BYTES_MAX) -> None:
         self._max = held_max
@@ -16,6 +16,7 @@ class Room:
         self._waiting: set[asyncio.Event] = set()
         self.held = 0
         self.held_bytes = 0
+        self.paused = 0  # times that somebody began to wait for room
 
     @property
     def left(self) -> int:
@@ -40,6 +41,7 @@ class Room:
 
     def wait(self, woken: asyncio.Event) -> None:
         """Sets the event once, when there is room: any shard's end of work may make it."""
+        self.paused += woken not in self._waiting
         self._waiting.add(woken)
 
     def forget(self, woken: asyncio.Event) -> None:

@@ -53,6 +53,8 @@ class SenderStats:
 
     read: int = 0
     moved: int = 0
+    moves_full: int = 0  # that took `MOVE_MAX`
+    stream_full: int = 0  # moves that found no room
     expired: int = 0
     takeovers: int = 0
     failures: int = 0
@@ -263,7 +265,9 @@ class SenderShard:
         stream.news |= moved > 0
         due_ms = schedule.from_store(int(float(due))) if due else None
         if moved == 0 and due_ms is not None and due_ms <= at_ms:
+            self._stats.stream_full += 1
             due_ms = at_ms + FULL_WAIT_MS
+        self._stats.moves_full += moved == MOVE_MAX
         self._next_due_ms = due_ms
         return moved == MOVE_MAX
 

@@ -42,6 +42,8 @@ class FanoutStats:
     failures: int = 0
     takeovers: int = 0
     held: int = 0  # events in memory now
+    paused: int = 0  # rounds that left events unread for want of room
+    trimmed: int = 0  # inboxes that were full
     time: Histogram = field(default_factory=Histogram)  # from accepted to fanned out
 
 
@@ -252,9 +254,11 @@ class Slicer:
         if not parts:
             return
         calls = [self._fan_out_call(*part) for part in parts]
-        for recipients, webhooks in await self._store.call_many(calls, durable=self._limits.ack):
+        answers = await self._store.call_many(calls, durable=self._limits.ack)
+        for recipients, webhooks, trimmed in answers:
             self._stats.recipients += recipients
             self._stats.webhooks += webhooks
+            self._stats.trimmed += trimmed
         if not self._pushes_at_once:
             await self._store.call_many([self._push_call(*part) for part in parts])
         self._stats.slices += sum(1 for turn in turns if turn.slice >= 0)

@@ -52,6 +52,7 @@ class Connections:
     limits: HttpLimits
     refusals: Refusals
     open: int = 0
+    stalled: int = 0  # cut, because their client read nothing
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -166,6 +167,7 @@ class BoundedHttp(HttpToolsProtocol):
         if unsent < before:
             self._watch(unsent)
             return
+        self._shared.stalled += 1
         log.info("client reads nothing", extra={"unsent_bytes": unsent})
         self.transport.abort()
 

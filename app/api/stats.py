@@ -26,11 +26,16 @@ class Stats:
         return {(("status", str(status)),): count for status, count in self.by_status.items()}
 
 
+def _refused(waiters: Waiters) -> dict[Labels, float]:
+    return {(("limit", limit),): count for limit, count in waiters.refused.items()}
+
+
 def register(to: Metrics, stats: Stats, waiters: Waiters) -> None:
     """Adds the metrics of an api process."""
     to.register(*metrics.REQUESTS, stats.requests)
     to.register(*metrics.PROBLEMS, stats.refusals.read)
     to.register(*metrics.FEED_WAITS, lambda: waiters.waiting)
+    to.register(*metrics.FEED_WAITS_REFUSED, lambda: _refused(waiters))
     fields = {
         "time": metrics.REQUEST_TIME,
         "open": metrics.REQUESTS_OPEN,

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -91,6 +92,7 @@ class Waiters:
         self._seats: dict[str, _Seat] = {}
         self._stop = asyncio.Event()
         self.waiting = 0
+        self.refused: Counter[str] = Counter()  # by the limit reached
 
     @property
     def is_closing(self) -> bool:
@@ -112,11 +114,13 @@ class Waiters:
     def _take_place(self, user: str) -> _Seat:
         # Seats that wait for the sweep count as well: they too are named in routes.
         if self.waiting >= self._waits_max or len(self._seats) >= 2 * self._waits_max:
+            self.refused["feed_waits_max"] += 1
             raise unavailable(UNAVAILABLE, f"{self._waits_max} long polls are waiting already.", 1)
         seat = self._seats.get(user)
         if seat is None:
             seat = self._seats[user] = _Seat()
         if len(seat.waits) >= self._per_user_max:
+            self.refused["per_user"] += 1
             detail = f"{self._per_user_max} long polls of this user are waiting already."
             raise unavailable(TOO_MANY_WAITS, detail, 1)
         return seat

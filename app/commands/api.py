@@ -105,6 +105,7 @@ async def _serve(
 ) -> None:
     connections = Connections(HttpLimits.of(settings), services.stats.refusals)
     services.metrics.register(*metrics.API_CONNECTIONS_OPEN, lambda: connections.open)
+    services.metrics.register(*metrics.API_CONNECTIONS_STALLED, lambda: connections.stalled)
     async with asyncio.TaskGroup() as tasks:
         # Long polls would hold the server up for as long as they wait.
         releasing = tasks.create_task(_release(services, stop), name="release")

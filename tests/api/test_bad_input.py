@@ -317,6 +317,7 @@ async def test_a_body_without_announced_size_is_counted_while_it_comes(single_ap
 
     answer = await single_api.admin.post("/v1/posts", content=endless())
     assert answer.status_code == 413
+    assert single_api.services.stats.refusals.by_kind == {"body-too-large": 1}
 
 
 async def test_a_body_of_exactly_the_limit_is_taken(single_api: Api):

@@ -164,6 +164,7 @@ async def test_a_user_has_a_bounded_number_of_endpoints(api: Api):
         await make(api)
     answer = await api.admin.post("/v1/endpoints", json={"user": "bob", "url": URL})
     assert answer.status_code == 409
+    assert api.services.stats.refusals.by_kind == {"limit-reached": 1}
 
 
 async def test_an_endpoint_that_was_disabled_says_why_and_can_be_enabled(api: Api):

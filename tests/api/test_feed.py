@@ -206,6 +206,9 @@ async def test_waits_are_bounded_for_all_and_for_one_user(running_api: Api):
         await wait_until(lambda: api.services.waiters.waiting == 4)
         full = await api.admin.get("/v1/users/eve/feed?wait_s=30")
         assert (full.status_code, full.headers["retry-after"]) == (503, "1")
+        assert api.services.waiters.refused == {"per_user": 1, "feed_waits_max": 1}
+        lines = (await api.admin.get("/metrics")).text.splitlines()
+        assert 'moments_api_feed_waits_refused_total{limit="feed_waits_max"} 1.0' in lines
         api.services.waiters.release()
     assert [task.result()["items"] for task in waiting] == [[]] * 4
     assert api.services.waiters.waiting == 0

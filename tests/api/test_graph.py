@@ -61,6 +61,7 @@ async def test_a_full_list_is_a_conflict(api: Api):
         await api.admin.put(f"/v1/users/ann/friends/{other}")
     answer = await api.admin.put("/v1/users/ann/friends/u4")
     assert answer.status_code == 409
+    assert api.services.stats.refusals.by_kind == {"limit-reached": 1}
     assert await list_of(api, "u4", "friends") == []
 
 

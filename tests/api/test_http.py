@@ -45,6 +45,7 @@ async def test_a_head_without_end_is_431(strict: Served, piece: bytes):
     async with strict.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: ") as raw:
         raw.writer.write(piece * 20)
         assert await raw.problem() == (431, "head-too-large")
+    assert strict.api.services.stats.refusals.by_kind == {"head-too-large": 1}
 
 
 async def test_a_path_without_end_is_431(strict: Served):
@@ -90,6 +91,7 @@ async def test_a_head_that_drips_has_no_more_time_than_another(strict: Served):
             raw.writer.write(bytes([byte]))
             await asyncio.sleep(0.01)
         assert await answer == (408, "head-timeout")
+    assert strict.api.services.stats.refusals.by_kind == {"head-timeout": 1}
 
 
 async def test_the_second_head_of_a_connection_has_the_same_bounds(strict: Served):
@@ -174,6 +176,7 @@ async def test_a_client_that_reads_nothing_is_cut_off(strict: Served):
         raw.reader._limit = 1_024  # so that the reader stops reading from the socket
         await pour(raw, request)
     await wait_until(lambda: strict.connections.open == 0)
+    assert strict.connections.stalled == 1
 
 
 async def _send_megabytes(_: Scope, receive: Receive, send: Send) -> None:

@@ -238,6 +238,7 @@ async def test_what_is_not_acknowledged_is_pushed_again_and_then_the_socket_is_c
         close = await closed_with(one)
         assert close.code == CloseCode.UNACKNOWLEDGED
         assert "6 was pushed 5 times" in close.reason
+    assert rig.stats.sockets_closed == {4004: 1}
 
 
 async def test_an_acknowledgement_of_what_was_not_pushed_closes():

@@ -14,12 +14,13 @@ from app.domain.breaker import EndpointState, Health, Policy
 from app.domain.delivery import State
 from app.domain.post import Event, EventKind, Post
 from app.guard import Guard
-from tests.receivers import Receiver, gated, refusing_port, status
+from tests.receivers import Receiver, gated, hang, refusing_port, status
 from tests.wait import wait_until
 from tests.workers.test_target import endpoint as endpoint_of
 from workers.delivery import Entry, Item
 from workers.dispatch import BODIES_MADE_BYTES_MAX, Dispatch, DispatchRules, DispatchStats, kind_of
 from workers.http.client import Client
+from workers.http.limits import Limits as HttpLimits
 from workers.lanes import Lanes, Limits
 from workers.target import Target
 
@@ -68,10 +69,13 @@ class Owner:
 class Bench:
     """A dispatch with one endpoint."""
 
-    def __init__(self, url: str, policy: Policy, limits: Limits, **endpoint: Any) -> None:
+    def __init__(
+        self, url: str, policy: Policy, limits: Limits, deadline_s: float, **endpoint: Any
+    ) -> None:
         self.owner = Owner()
         self.stats = DispatchStats()
-        self.client = Client(Guard(allow=[ip_network("127.0.0.0/8")]))
+        guard = Guard(allow=[ip_network("127.0.0.0/8")])
+        self.client = Client(guard, limits=HttpLimits(deadline_s=deadline_s))
         self.lanes: Lanes[Item] = Lanes(limits)
         rules = DispatchRules(
             retry_schedule_s=(5.0, 30.0),
@@ -112,9 +116,13 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    url: str, policy: Policy = PLAIN, limits: Limits = UNLIMITED, **endpoint: Any
+    url: str,
+    policy: Policy = PLAIN,
+    limits: Limits = UNLIMITED,
+    deadline_s: float = 15.0,
+    **endpoint: Any,
 ) -> AsyncIterator[Bench]:
-    made = Bench(url, policy, limits, **endpoint)
+    made = Bench(url, policy, limits, deadline_s, **endpoint)
     try:
         yield made
     finally:
@@ -335,6 +343,7 @@ async def test_what_finds_no_place_goes_back_on_the_schedule_unspent(receiver: R
         await work.owner.wait(5)
     assert len(receiver.requests) == 3
     assert work.stats.deferred == {"no_room": 2}
+    assert work.lanes.reached.full == {"endpoint_queue_max": 2}
 
 
 async def test_a_rate_is_kept_and_what_waits_for_it_is_sent_in_its_time(receiver: Receiver):
@@ -344,6 +353,15 @@ async def test_a_rate_is_kept_and_what_waits_for_it_is_sent_in_its_time(receiver
         assert len(work.owner.records) < 24
         await work.owner.wait(24)
     assert work.stats.results == {"ok": 24}
+    assert work.lanes.reached.waits["rate_per_s"] >= 4
+
+
+async def test_an_attempt_ends_at_its_deadline_and_counts_as_timed_out(receiver: Receiver):
+    receiver.default = hang()
+    async with bench(receiver.url, deadline_s=0.1) as work:
+        record = await work.outcome()
+    assert (record["state"], record["error"]) == (State.RETRYING, "timeout")
+    assert work.stats.results == {"timeout": 1}
 
 
 async def test_a_deleted_post_is_not_sent_any_more_but_its_deletion_is(receiver: Receiver):

@@ -25,7 +25,10 @@ TOKEN = b"one"
 
 
 def fanout_shard(store: Any, watcher: StreamWatcher, **limits: int) -> FanoutShard:
-    defaults = {"slice_max": 500, "turns_max": 32, "events_max": 100}
+    defaults = {
+        **{"slice_max": 500, "turns_max": 32, "events_max": 100},
+        **{"inbox_max": 100, "inbox_keep": 80},
+    }
     return FanoutShard(
         store,
         watcher,
@@ -34,8 +37,6 @@ def fanout_shard(store: Any, watcher: StreamWatcher, **limits: int) -> FanoutSha
         token=TOKEN,
         limits=FanoutLimits(
             retention_s=3_600,
-            inbox_max=100,
-            inbox_keep=80,
             sockets_backlog_max=100,
             **{**defaults, **limits},
         ),
@@ -191,13 +192,26 @@ async def test_no_more_events_are_held_than_there_may_be(single_rig: Rig):
     await rig.befriend(ANN, "bob")
     posts = [await rig.post(ANN) for _ in range(10)]
     gate = store.hold("next_slice")
-    async with fanning_out(rig, store, events_max=3):
+    async with fanning_out(rig, store, events_max=3) as (shard, _):
         await wait_until(lambda: "next_slice" in store.calls)
         pending = await rig.store.execute("XPENDING", keys.posts(0), keys.GROUP)
         assert pending[0] == 3
         gate.set()
         await fanned_out(rig, *(post.id for post in posts))
     assert await rig.inboxes(["bob"]) == {"bob": ["c1"] * 10}
+    assert shard._stats.paused > 0
+
+
+async def test_an_inbox_that_is_full_loses_its_oldest_and_that_is_counted(single_rig: Rig):
+    rig = single_rig
+    await rig.befriend(ANN, "bob")
+    async with fanning_out(rig, inbox_max=4, inbox_keep=2) as (shard, _):
+        for _ in range(5):
+            post = await rig.post(ANN)
+            await fanned_out(rig, post.id)
+        assert shard._stats.trimmed == 1  # at the fourth
+    page = await rig.inbox.read("bob", 0, 10)
+    assert (page.trimmed, page.head) == (2, 5)
 
 
 async def test_an_idle_shard_asks_the_store_for_nothing(single_rig: Rig):

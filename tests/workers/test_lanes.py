@@ -28,6 +28,8 @@ def test_an_endpoint_has_four_requests_under_way_and_64_waiting():
     answers = offers(lanes, "e", 70)
     assert answers == [Offer.START] * 4 + [Offer.QUEUED] * 64 + [Offer.OVERFLOW] * 2
     assert (lanes.in_flight, lanes.queued) == (4, 64)
+    assert lanes.reached.waits == {"endpoint_in_flight_max": 1}  # those behind it have not come up
+    assert lanes.reached.full == {"endpoint_queue_max": 2}
 
 
 def test_what_waits_for_an_endpoint_goes_in_the_order_it_came():
@@ -43,6 +45,7 @@ def test_a_host_has_a_limit_for_all_its_endpoints_and_other_hosts_do_not_mind():
     lanes = Lanes(Limits(host_in_flight_max=3))
     answers = [lanes.offer(e, e, "h", 0.0) for e in "abcd"]
     assert answers == [Offer.START] * 3 + [Offer.QUEUED]
+    assert lanes.reached.waits == {"host_in_flight_max": 1}
     assert lanes.offer("x", "x", "other", 0.0) is Offer.START
     assert list(lanes.done("x", 0.1, FAST_S)) == []
     assert list(lanes.done("b", 0.1, FAST_S)) == ["d"]
@@ -52,8 +55,11 @@ def test_the_process_has_a_limit_for_all_hosts():
     lanes = Lanes(Limits(in_flight_max=2))
     answers = [lanes.offer(e, e, e, 0.0) for e in "abc"]
     assert answers == [Offer.START] * 2 + [Offer.QUEUED]
+    assert lanes.reached.waits == {"in_flight_max": 1}
     assert list(lanes.done("a", 0.1, FAST_S)) == ["c"]
     assert lanes.in_flight == 2
+    assert lanes.reached.waits == {"in_flight_max": 1}
+    assert lanes.reached.full == {}
 
 
 def test_endpoints_of_a_saturated_host_take_turns():
@@ -130,6 +136,7 @@ def test_an_endpoint_moves_to_another_host_once_nothing_is_on_its_way_to_the_old
     lanes = Lanes(Limits(host_in_flight_max=1))
     assert lanes.offer(1, "e", "old", 0.0) is Offer.START
     assert lanes.offer(2, "e", "new", 0.0) is Offer.OVERFLOW
+    assert lanes.reached.full == {"moved": 1}
     lanes.done("e", 0.1, FAST_S)
     assert lanes.offer(2, "e", "new", 0.2) is Offer.START
     assert lanes.offer(3, "x", "old", 0.2) is Offer.START
@@ -152,11 +159,13 @@ def test_a_rate_lets_its_burst_through_and_the_rest_one_by_one():
     answers = [lanes.offer(item, "e", "h", 0.0, 2) for item in range(4)]
     assert answers == [Offer.START] * 2 + [Offer.QUEUED] * 2
     assert lanes.next_wake() == pytest.approx(0.5, abs=1e-5)
+    assert lanes.reached.waits == {"rate_per_s": 1}
     assert list(lanes.ready(0.4)) == []
     assert list(lanes.ready(0.5)) == [2]
     assert lanes.next_wake() == pytest.approx(1.0, abs=1e-5)
     assert list(lanes.done("e", 0.6, FAST_S)) == []
     assert list(lanes.ready(1.0)) == [3]
+    assert lanes.reached.waits == {"rate_per_s": 2}
 
 
 def test_a_lane_with_a_rate_is_remembered_until_its_tokens_are_back():

@@ -28,7 +28,7 @@ class Writing:
     def __init__(self, store: Any, token: bytes = b"one", **limits: Any) -> None:
         self.written: list[Written] = []
         self.stats = OutcomeStats()
-        defaults = {"batch_max": 256, "wait_s": 0.005}
+        defaults = {"batch_max": 256, "wait_s": 0.005, "dead_max": 100}
         self.writer = OutcomeWriter(
             store,
             shard=SHARD,
@@ -37,7 +37,6 @@ class Writing:
                 retention_s=3_600,
                 log_max=100,
                 parked_max=100,
-                dead_max=100,
                 **{**defaults, **limits},
             ),
             stats=self.stats,
@@ -89,6 +88,7 @@ async def test_a_full_batch_does_not_wait_and_none_is_larger(single_store: Store
             work.add(made, number)
         await wait_until(lambda: len(work.written) == 3)
     assert [batch.deliveries for batch in work.written] == [10, 10, 10, 5]
+    assert (work.stats.batches, work.stats.batches_full) == (4, 3)
     assert work.stats.written == 35
 
 
@@ -98,6 +98,14 @@ async def test_entries_alone_fill_batches_too(single_store: Store):
         for number in range(25):
             work.writer.close_entry(b"%d-1" % (number + 1), again=True)
     assert [len(batch.redone) for batch in work.written] == [10, 10, 5]
+
+
+async def test_what_lists_that_are_full_make_room_for_is_counted(single_store: Store):
+    made = await scene(single_store, endpoints=3)
+    async with writing(single_store, dead_max=2) as work:
+        for number in range(3):
+            work.add(made, number, State.DEAD)
+    assert work.stats.dropped == 1
 
 
 @pytest.mark.parametrize("ran", [False, True])

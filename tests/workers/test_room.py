@@ -10,6 +10,8 @@ def test_whoever_waits_is_woken_when_there_is_room_and_only_then():
     room.wait(one)
     room.wait(two)
     room.give(2, 0)
+    room.wait(two)
+    assert room.paused == 2
     assert not one.is_set()
     room.give(1, 0)
     assert one.is_set()

@@ -248,6 +248,7 @@ async def test_however_little_room_there_is_everything_is_sent_and_no_attempt_is
         for post in posts:
             await rig.settled(post, delivered=len(FRIENDS))
         assert (room.held, room.held_bytes) == (0, 0)
+    assert room.paused > 0
     assert max(held) <= 3 + SHARDS * 3  # each shard may go over it by one entry
     assert {request.headers["moments-attempt"] for request in receiver.requests} == {"1"}
     await check_delivered(rig, 20 * len(FRIENDS))
@@ -263,7 +264,10 @@ async def test_what_a_full_lane_turns_away_is_sent_later_unspent(
     async with rig.working(**SENDING, endpoint_queue_max=1, endpoint_in_flight_max=1) as worker:
         for post in posts:
             await rig.settled(post, delivered=1, timeout_s=15)
-        assert worker.stats.dispatch.deferred["no_room"] > 0
+        turned_away = worker.stats.dispatch.deferred["no_room"]
+        assert worker.stats.lanes is not None
+        assert worker.stats.lanes.reached.full == {"endpoint_queue_max": turned_away}
+        assert turned_away > 0
     assert {request.headers["moments-attempt"] for request in receiver.requests} == {"1"}
     assert set(ids(receiver).values()) == {1}
     await check_delivered(rig, 30)
@@ -339,13 +343,30 @@ def known_dues(worker: Worker) -> list[int]:
     return [due for due in dues if due is not None]
 
 
-async def test_more_retries_than_one_move_takes_all_go_out(single_rig: Rig, receiver: Receiver):
+async def test_more_retries_than_one_move_takes_all_go_out(
+    single_rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    rig = single_rig
+    monkeypatch.setattr("workers.sender.MOVE_MAX", 7)
+    people = users_of(1, 30)
+    post = await with_webhooks(rig, receiver.url, people)
+    await _make_due(rig, post, people)
+    async with rig.working(**SENDING) as worker:
+        await rig.settled(post, delivered=30)
+        assert (worker.stats.sender.moved, worker.stats.sender.moves_full) == (30, 4)
+    assert set(ids(receiver).values()) == {1}
+
+
+async def test_more_retries_than_the_stream_has_room_for_all_go_out(
+    single_rig: Rig, receiver: Receiver
+):
     rig = single_rig
     people = users_of(1, 30)
     post = await with_webhooks(rig, receiver.url, people)
     await _make_due(rig, post, people)
-    async with rig.working(**SENDING, redeliveries_max=7, held_max=5):
+    async with rig.working(**SENDING, redeliveries_max=7, held_max=5) as worker:
         await rig.settled(post, delivered=30)
+        assert worker.stats.sender.stream_full > 0
     assert set(ids(receiver).values()) == {1}
     assert {request.headers["moments-attempt"] for request in receiver.requests} == {"2"}
 

@@ -352,6 +352,7 @@ class Pool:
         if connection.is_busy:
             connection.fail(Failure.TIMEOUT)
         elif connection.is_counted:
+            self.stats.expired_total += 1
             self._retire(connection)
         else:
             connection.abort()

@@ -11,6 +11,7 @@ class Stats:
     __slots__ = (
         "_idle",
         "evicted_total",
+        "expired_total",
         "failures",
         "in_flight",
         "intruded_total",
@@ -32,6 +33,7 @@ class Stats:
         self.reused_total = 0  # requests on a connection that had served one before
         self.resent_total = 0  # requests sent again because the server had closed the connection
         self.evicted_total = 0  # idle connections closed to make room for another
+        self.expired_total = 0  # idle connections closed because nobody used them
         self.refused_total = 0  # requests that found no connection and no room to wait for one
         self.truncated_total = 0  # answers whose body was not read to its end
         self.intruded_total = 0  # idle connections on which something came unasked

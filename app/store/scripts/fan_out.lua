@@ -3,7 +3,7 @@
 -- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
 --       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or ''
 --       sockets_max 0: no gateway is told; push_slice does that, once the slice is safe
--- Returns {recipients, webhook deliveries}; {0, 0} when this slice was fanned out before.
+-- Returns {recipients, webhook deliveries, inboxes trimmed}; {0, 0, 0} when this slice was fanned out before.
 -- Derived keys, all with the same tag: inbox, sockets.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Written again as it is: see accept_post.
@@ -11,7 +11,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   if ends_at > 0 then
     redis.call('PEXPIREAT', KEYS[1], ends_at)
   end
-  return {0, 0}
+  return {0, 0, 0}
 end
 local tag, event, event_type = ARGV[1], ARGV[2], ARGV[3]
 local inbox_max, inbox_keep = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -54,7 +54,7 @@ end
 
 local inbox_prefix = 'inbox:' .. tag .. ':'
 local offsets, endpoints, deliveries, nodes = {}, {}, {}, {}
-local n_webhook = 0
+local n_webhook, n_trimmed = 0, 0
 for i = 1, #users do
   local user = users[i]
   local length = redis.call('RPUSH', inbox_prefix .. user, event)
@@ -66,6 +66,7 @@ for i = 1, #users do
   if length >= inbox_max and length > inbox_keep then
     redis.call('LTRIM', inbox_prefix .. user, -inbox_keep, -1)
     redis.call('HINCRBY', KEYS[4], user, length - inbox_keep)
+    n_trimmed = n_trimmed + 1
   end
   offsets[i] = offset
   local route = routes[i]
@@ -116,4 +117,4 @@ for word, recipients in pairs(sockets_max > 0 and nodes or {}) do
   end
   redis.call('EXPIRE', stream, ARGV[9])
 end
-return {#users, n_webhook}
+return {#users, n_webhook, n_trimmed}

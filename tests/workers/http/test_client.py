@@ -553,6 +553,7 @@ async def test_an_idle_connection_is_closed_after_a_while(make_client: MakeClien
         await wait_until(lambda: receiver.open_connections == 0)
         assert time.monotonic() - before >= 0.1
         assert (client.stats.open, client.stats.idle) == (0, 0)
+    assert client.stats.expired_total == 1
 
 
 async def test_use_puts_off_the_end_of_a_connection(make_client: MakeClient):
@@ -684,6 +685,7 @@ async def test_a_request_ends_at_its_deadline_wherever_it_stands(
     async with Receiver(behaviour) as receiver:
         outcome = await post(client, receiver, deadline_s=0.15)
         assert failing(outcome) == (seen, Failure.TIMEOUT)
+        assert client.stats.failures[Failure.TIMEOUT] == 1
         assert 150 <= outcome.duration_ms < 150 + SLACK_S * 1000
         if behaviour.before_request is False:
             await wait_until(lambda: not receiver.open_connections)
