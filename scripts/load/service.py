@@ -117,6 +117,10 @@ class OwnService:
         self._members: dict[str, tuple[Child, asyncio.Task[None], int]] = {}
 
     @property
+    def store_url(self) -> str:
+        return self._store.url
+
+    @property
     def incidents(self) -> list[str]:
         return self._logs.incidents
 
