@@ -317,7 +317,7 @@ async def test_a_slow_reader_falls_behind_and_then_misses_nothing(store: Store):
             await world.publish("bob", "eve", text="x" * 20_000, inbox_max=1_000)
         count += 20
         assert await quick.offsets(count) == list(range(1, count + 1))
-        assert world.gate.stats.sockets_behind == 1
+        assert world.gate.stats.fallen_behind >= 1  # and may have caught up a little since
         assert await slow.offsets(count) == list(range(1, count + 1))
         await wait_until(lambda: world.gate.stats.sockets_behind == 0)
         await world.publish("bob")
