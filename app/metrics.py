@@ -219,7 +219,7 @@ OUTCOME_BATCHES_FULL = Metric(
 DROPPED = Metric(
     "moments_dropped_total",
     Kind.COUNTER,
-    "Deliveries that a full list of parked ones or of dead letters made room for.",
+    "Deliveries that a full list made room for: parked ones now dead letters, dead letters gone.",
 )
 PINGS = Metric("moments_pings_total", Kind.COUNTER, "Pings of endpoints, by result.")
 ENDPOINT_NOTICES = Metric(
@@ -380,6 +380,13 @@ class Metrics(Collector):
         for name, metric in fields.items():
             getattr(stats, name)
             self.register(*metric, lambda name=name: getattr(stats, name))
+
+    def read(self, metric: Metric) -> Value | Mapping[Labels, float] | Mapping[Labels, Histogram]:
+        """What a metric says now. Raises KeyError when it is not registered here."""
+        return self._reads[metric.name][1]()
+
+    def __contains__(self, metric: Metric) -> bool:
+        return metric.name in self._reads
 
     def collect(self) -> Iterable[Family]:
         return [_family(metric, read) for metric, read in self._reads.values()]

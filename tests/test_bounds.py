@@ -12,6 +12,7 @@ import pytest
 
 from app import metrics
 from app.api.problems import KINDS
+from app.bounds import BOUNDS
 from app.domain.attempt import Failure
 from app.gateway.close_codes import BROKEN, CloseCode
 from app.metrics import METRICS, Metric
@@ -25,6 +26,42 @@ LABELS = {
     "kind": {kind.word for kind in KINDS},
     "result": {failure.value for failure in Failure},
     "status": {"431"},
+}
+
+
+# What is logged where it happens: the file, and the words of the line.
+TOLD_WHERE_REACHED = {
+    **{
+        ("moments_sockets_closed_total", str(int(code))): ("app/gateway/connection.py", "closing")
+        for code in (*CloseCode, *BROKEN)
+    },
+    **{
+        ("moments_sockets_refused_total", limit): ("app/gateway/door.py", "a socket was refused")
+        for limit in ("sockets_max", "sockets_per_user_max")
+    },
+    **{
+        ("moments_api_problems_total", kind.word): ("app/api/refusals.py", "requests refused")
+        for kind in KINDS
+        if kind.status in (429, 503)
+    },
+    **{
+        ("moments_api_feed_waits_refused_total", limit): ("app/api/refusals.py", "requests refused")
+        for limit in ("feed_waits_max", "per_user")
+    },
+    ("moments_posts_refused_total", ""): ("app/api/refusals.py", "requests refused"),
+    ("moments_sockets_fallen_behind_total", ""): (
+        "app/gateway/connection.py",
+        "a socket is behind",
+    ),
+    ("moments_handshakes_timed_out_total", ""): (
+        "app/gateway/server.py",
+        "no request came in time",
+    ),
+    ("moments_connections_refused_total", ""): (
+        "app/gateway/server.py",
+        "connections were refused",
+    ),
+    ("moments_repeats_dropped_total", ""): ("app/gateway/repeats.py", "not pushed again"),
 }
 
 
@@ -94,8 +131,13 @@ def check_setting(row: Row) -> None:
         assert is_now == float(default), f"{name} is {is_now}"
 
 
+def told_by(row: Row) -> list[tuple[str, str, str]]:
+    """Metric, label and value; the last two are empty where none are named."""
+    return re.findall(r'`(moments_\w+)(?:\{(\w+)="([^"]+)"\})?`', row.told_by)
+
+
 def check_metrics(row: Row) -> None:
-    told = re.findall(r'`(moments_\w+)(?:\{(\w+)="([^"]+)"\})?`', row.told_by)
+    told = told_by(row)
     assert told, "names no metric"
     by_name = {metric.name: metric for metric in METRICS}
     for name, label, value in told:
@@ -107,6 +149,22 @@ def check_metrics(row: Row) -> None:
             assert value in LABELS[label], f"{name} has no {label} {value}"
         elif label:
             assert f'"{value}"' in sources(), f"{name} has no {label} {value}"
+
+
+def check_log(row: Row) -> None:
+    """What counts that the bound is reached is told in the log too."""
+    told = [
+        (name, value)
+        for name, label, value in told_by(row)
+        if (name, value) in TOLD_WHERE_REACHED
+        or any(
+            bound.metric.name == name
+            and bound.label == label
+            and (not bound.values or value in bound.values)
+            for bound in BOUNDS
+        )
+    ]
+    assert told, f"the log does not tell of {row.bound}"
 
 
 def check_test(row: Row) -> None:
@@ -124,6 +182,7 @@ ROWS = rows_of(PAGE.read_text())
 def test_a_bound_is_as_the_page_says(row: Row):
     check_setting(row)
     check_metrics(row)
+    check_log(row)
     check_test(row)
 
 
@@ -137,6 +196,16 @@ def test_every_bound_that_can_be_set_is_on_the_page():
     assert len(ROWS) > 40
 
 
+def test_what_is_logged_where_it_happens_is():
+    for path, words in set(TOLD_WHERE_REACHED.values()):
+        assert f'"{words}"' in (ROOT / path).read_text()
+
+
+def test_the_log_tells_of_nothing_that_is_not_on_the_page():
+    on_page = {name for row in ROWS for name, _, _ in told_by(row)}
+    assert {bound.metric.name for bound in BOUNDS} <= on_page
+
+
 @pytest.mark.parametrize(
     ("field", "wrong", "complaint"),
     [
@@ -147,6 +216,8 @@ def test_every_bound_that_can_be_set_is_on_the_page():
         ("told_by", "`moments_no_such_total`", "is no metric"),
         ("told_by", '`moments_lane_waits_total{limit="no_such"}`', "has no limit"),
         ("told_by", '`moments_sockets_closed_total{code="4999"}`', "has no code"),
+        ("told_by", "`moments_slices_total`", "the log does not tell"),
+        ("told_by", '`moments_attempts_total{result="connect"}`', "the log does not tell"),
         ("told_by", "a line in the log", "names no metric"),
         ("test", "`tests/test_no_such.py::test_it`", "there is no tests"),
         ("test", "`tests/workers/test_lanes.py::test_no_such`", "there is no test_no_such"),

@@ -39,6 +39,7 @@ from workers.lane import (
     QUEUED,
     RATE,
     SHARE,
+    SILENT,
     SLOW,
     TURN,
     Host,
@@ -49,6 +50,7 @@ from workers.timers import Timers
 
 T = TypeVar("T")
 
+SILENT_MAX = 1  # requests at once to an endpoint that let the last deadline pass
 _NEVER_S = float("inf")
 _SLOW_AWAY_SHARE = 4  # slow endpoints remembered while away, by slots of the process
 
@@ -243,12 +245,17 @@ class Lanes(Generic[T]):
 
     def _cap(self, lane: Lane[T]) -> int:
         if lane.is_silent:
-            return 1
+            return SILENT_MAX
         if self.in_flight < self._busy_from:
             return self._endpoint_max
         if self.in_flight < self._crowded_from and lane.pace is FAST:
             return self._endpoint_max
         return 1
+
+    def _cap_reached(self, lane: Lane[T]) -> str:
+        if lane.is_silent:
+            return SILENT
+        return ENDPOINT_IN_FLIGHT if lane.in_flight >= self._endpoint_max else SHARE
 
     def _full(self, lane: Lane[T]) -> str | None:
         """The limit that keeps one more from waiting in this lane, if there is one."""
@@ -276,7 +283,7 @@ class Lanes(Generic[T]):
         """Puts a lane with something waiting where its next start will come from."""
         waits = self.reached.waits
         if lane.in_flight and lane.in_flight >= self._cap(lane):
-            waits[ENDPOINT_IN_FLIGHT if lane.in_flight >= self._endpoint_max else SHARE] += 1
+            waits[self._cap_reached(lane)] += 1
             self._watch(lane, now_s)
             return
         if lane.pace is SLOW and self.slow_in_flight >= self._slow_max:

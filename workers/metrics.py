@@ -34,7 +34,6 @@ _DISPATCH: Final[Mapping[str, Metric]] = {
 _OUTCOMES: Final[Mapping[str, Metric]] = {
     "batches": names.OUTCOME_BATCHES,
     "batches_full": names.OUTCOME_BATCHES_FULL,
-    "dropped": names.DROPPED,
 }
 _JANITOR: Final[Mapping[str, Metric]] = {
     "nodes_removed": names.NODES_REMOVED,
@@ -98,6 +97,7 @@ def _register_labelled(to: Metrics, stats: WorkerStats) -> None:
         *names.OUTCOMES,
         lambda: _by("result", {"written": outcomes.written, "refused": outcomes.refused}),
     )
+    to.register(*names.DROPPED, lambda: _by("limit", outcomes.made_room()))
     to.register(*names.LEASES_HELD, lambda: _by("role", tenure.owned))
     to.register(*names.LEASES_TAKEN, lambda: _by("role", tenure.taken))
     to.register(*names.LEASES_RELEASED, lambda: _by("role", tenure.released))

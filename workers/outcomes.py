@@ -43,10 +43,15 @@ class OutcomeStats:
 
     written: int = 0
     refused: int = 0
-    dropped: int = 0
+    unparked: int = 0  # dead because their endpoint's list was full
+    dropped: int = 0  # dead letters that made room for others
     batches: int = 0
     batches_full: int = 0
     failures: int = 0
+
+    def made_room(self) -> dict[str, int]:
+        """Deliveries that had to make room for others, by the limit that was reached."""
+        return {"parked_max": self.unparked, "dead_letters_max": self.dropped}
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +268,7 @@ class OutcomeWriter:
         until = self._patient_until
         return until is not None and asyncio.get_running_loop().time() >= until
 
-    async def _send(self, packed: bytes, batch_id: bytes) -> tuple[int, int, int, bytes]:
+    async def _send(self, packed: bytes, batch_id: bytes) -> tuple[int, int, int, int, bytes]:
         limits, at_ms = self._limits, now_ms()
         return await self._store.call(
             "record_outcomes",
@@ -275,11 +280,12 @@ class OutcomeWriter:
             ],
         )
 
-    def _note_written(self, batch: _Batch, answer: tuple[int, int, int, bytes]) -> None:
-        accepted, refused, dropped, next_due = answer
+    def _note_written(self, batch: _Batch, answer: tuple[int, int, int, int, bytes]) -> None:
+        accepted, refused, unparked, dropped, next_due = answer
         self._stats.batches += 1
         self._stats.written += accepted
         self._stats.refused += refused
+        self._stats.unparked += unparked
         self._stats.dropped += dropped
         self._unwritten.subtract(batch.health.keys())
         settled = [endpoint for endpoint in batch.health if not self._unwritten[endpoint]]

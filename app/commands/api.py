@@ -11,6 +11,7 @@ from app.api.app import create_app
 from app.api.http import BoundedHttp, Connections, HttpLimits
 from app.api.services import Limits, Services
 from app.api.waiters import Waiters
+from app.bounds import told_bounds
 from app.commands.environment import variable
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
@@ -43,7 +44,8 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             services = make_services(settings, opened, sealer)
             await services.prepare()
             try:
-                await _serve(services, settings, listener, stop)
+                async with told_bounds(services.metrics):
+                    await _serve(services, settings, listener, stop)
             finally:
                 services.guard.close()
 

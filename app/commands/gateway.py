@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 
+from app.bounds import told_bounds
 from app.commands.environment import variable
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
@@ -13,6 +14,7 @@ from app.gateway.door import Operations
 from app.gateway.limits import Limits
 from app.gateway.metrics import register
 from app.gateway.server import Gateway
+from app.metrics import Metrics
 from app.settings import Settings
 from app.store.bodies import Bodies
 from app.store.inbox import Inbox
@@ -35,16 +37,18 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
         async with opened_store(settings, stop) as opened:
             if opened is None:
                 return
-            gateway = make_gateway(settings, opened)
+            metrics = process_metrics("gateway")
+            gateway = make_gateway(settings, opened, metrics)
             await gateway.start_on(listener)
             settle_memory()
-            await gateway.run(stop)
+            async with told_bounds(metrics):
+                await gateway.run(stop)
 
 
-def make_gateway(settings: Settings, opened: Opened) -> Gateway:
+def make_gateway(settings: Settings, opened: Opened, metrics: Metrics) -> Gateway:
+    """A gateway whose metrics are added to `metrics`."""
     store, shards = opened.store, opened.meta.shards
     node = Node(store, shards, f"gateway-{secrets.token_hex(6)}")
-    metrics = process_metrics("gateway")
     gateway = Gateway(
         node,
         Inbox(store, shards, settings.ack),

@@ -4,11 +4,13 @@ import asyncio
 import logging
 from collections.abc import Collection
 
+from app.bounds import told_bounds
 from app.commands.api import make_sealer
 from app.commands.environment import variable
 from app.commands.opening import opened_store
 from app.commands.probe import listen_on
 from app.commands.process import Work, process_metrics, settle_memory
+from app.metrics import Metrics
 from app.settings import Settings
 from workers.metrics import register
 from workers.ops import serve_ops
@@ -34,19 +36,22 @@ def worker_of(roles: Collection[str] | None) -> Work:
                 roles=chosen,
                 watch=opened.watch(),
             )
+            metrics = process_metrics("worker")
+            register(metrics, worker.stats)
             settle_memory()
-            if settings.ops_port:
-                await _run_with_ops(settings, worker, stop)
-            else:
-                await worker.run(stop)
+            async with told_bounds(metrics):
+                if settings.ops_port:
+                    await _run_with_ops(settings, worker, metrics, stop)
+                else:
+                    await worker.run(stop)
 
     return run_worker
 
 
-async def _run_with_ops(settings: Settings, worker: Worker, stop: asyncio.Event) -> None:
+async def _run_with_ops(
+    settings: Settings, worker: Worker, metrics: Metrics, stop: asyncio.Event
+) -> None:
     """Health and metrics are there until the last work is done: that is when they are asked for."""
-    metrics = process_metrics("worker")
-    register(metrics, worker.stats)
     ended = asyncio.Event()
     with listen_on(settings.host, settings.ops_port, variable("ops_port")) as listener:
         async with asyncio.TaskGroup() as tasks:

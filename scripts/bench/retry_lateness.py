@@ -1,6 +1,6 @@
 """How late retries are: from when one is due to when it is received, through the whole service.
 
-    python scripts/bench/retry_lateness.py [--endpoints 200] [--posts 20] [--delay 2]
+    python -m scripts.bench.retry_lateness [--endpoints 200] [--posts 20] [--delay 2]
 
 Starts the service as `moments up` does. Every endpoint refuses the first attempt of each delivery
 and takes the second; the schedule says when that is due, without jitter. Two requests on their way
@@ -20,8 +20,11 @@ import uvloop
 
 from app.demo.service import RunningService, Service
 from app.receiver import Plan, Received, Receiver
+from scripts.bench.row import Row
 
 FRIENDS_AT_ONCE = 20
+ENDPOINTS, POSTS, DELAY_S = 200, 20, 2.0
+BAR_MS = 50.0
 
 
 class Lateness:
@@ -46,7 +49,22 @@ async def call(service: Service, method: str, path: str, body: object = None) ->
     return await asyncio.to_thread(service.api.call, method, f"/v1{path}", body)
 
 
-async def measure(endpoints: int, posts: int, delay_s: float) -> list[float]:
+async def measure() -> list[Row]:
+    found = await _lateness(ENDPOINTS, POSTS, DELAY_S)
+    return [
+        Row(
+            name="retry-lateness",
+            what="retry lateness, p99",
+            value=percentile(found, 0.99),
+            unit="ms",
+            source="python -m scripts.bench.retry_lateness",
+            bar=BAR_MS,
+        )
+    ]
+
+
+async def _lateness(endpoints: int, posts: int, delay_s: float) -> list[float]:
+    """Of each retry, in milliseconds. Exits when one does not come, or too early."""
     lateness = Lateness(delay_s)
     settings = {"retry_schedule_s": str(delay_s), "retry_jitter": "0", "breaker_failures": "1000"}
     async with AsyncExitStack() as open_:
@@ -86,11 +104,11 @@ def percentile(values: list[float], share: float) -> float:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--endpoints", type=int, default=200)
-    options.add_argument("--posts", type=int, default=20)
-    options.add_argument("--delay", type=float, default=2.0, help="Seconds to the second attempt.")
+    options.add_argument("--endpoints", type=int, default=ENDPOINTS)
+    options.add_argument("--posts", type=int, default=POSTS)
+    options.add_argument("--delay", type=float, default=DELAY_S, help="s to the second attempt")
     chosen = options.parse_args()
-    found = uvloop.run(measure(chosen.endpoints, chosen.posts, chosen.delay))
+    found = uvloop.run(_lateness(chosen.endpoints, chosen.posts, chosen.delay))
     shown = "   ".join(
         f"{name} {percentile(found, share):.1f} ms"
         for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))

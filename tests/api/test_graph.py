@@ -8,7 +8,7 @@ import pytest
 
 from app.api.graph import BATCH, ERRORS_MAX
 from app.api.lines import Lines, LineSplitter
-from app.api.services import Limits
+from app.api.services import Limits, Services
 from app.errors import StoreUnavailable
 from tests.api.conftest import Api, make_services, serve
 
@@ -56,12 +56,15 @@ async def test_user_ids_may_look_like_addresses_and_names_of_things(api: Api):
         assert await list_of(api, user, "follows") == ["bob"]
 
 
-async def test_a_full_list_is_a_conflict(api: Api):
-    for other in ("u1", "u2", "u3"):
-        await api.admin.put(f"/v1/users/ann/friends/{other}")
-    answer = await api.admin.put("/v1/users/ann/friends/u4")
+@pytest.mark.parametrize("kind", ["friends", "follows", "blocks"])
+async def test_a_full_list_is_a_conflict(api: Api, kind: str):
+    others = ["u1", "u2", "u3"]
+    for other in others:
+        assert (await api.admin.put(f"/v1/users/ann/{kind}/{other}")).status_code == 204
+    answer = await api.admin.put(f"/v1/users/ann/{kind}/u4")
     assert answer.status_code == 409
     assert api.services.stats.refusals.by_kind == {"limit-reached": 1}
+    assert await list_of(api, "ann", kind) == others
     assert await list_of(api, "u4", "friends") == []
 
 
@@ -225,7 +228,7 @@ async def test_an_import_that_stalls_is_given_up(single_store):
             return {"type": "http.request", "body": edges(("friend", "a", "b")), "more_body": True}
         await forever()
 
-    answer = await _call(single_store, limits, "/v1/graph:import", receive)
+    answer = await _call(make_services(single_store, limits=limits), "/v1/graph:import", receive)
     assert answer == 408
 
 
@@ -233,16 +236,19 @@ async def test_a_body_that_stalls_is_given_up(single_store):
     async def receive():
         await forever()
 
-    assert await _call(single_store, Limits(body_timeout_s=0.05), "/v1/posts", receive) == 408
+    limits = Limits(body_timeout_s=0.05)
+    services = make_services(single_store, limits=limits)
+    assert await _call(services, "/v1/posts", receive) == 408
+    assert services.stats.refusals.by_kind == {"body-timeout": 1}
 
 
 async def forever() -> None:
     await asyncio.Event().wait()
 
 
-async def _call(store, limits: Limits, path: str, receive) -> int:
+async def _call(services: Services, path: str, receive) -> int:
     """Calls the application itself: a client would not stall on purpose."""
-    async with serve(make_services(store, limits=limits)) as api:
+    async with serve(services) as api:
         statuses = []
 
         async def send(message):

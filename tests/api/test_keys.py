@@ -68,3 +68,4 @@ async def test_there_are_boundedly_many_keys(api: Api):
         for _ in range(6)
     ]
     assert statuses == [201] * 5 + [409]
+    assert api.services.stats.refusals.by_kind == {"limit-reached": 1}

@@ -121,6 +121,7 @@ async def test_a_post_has_a_bounded_number_of_versions(api: Api):
         for _ in range(4)
     ]
     assert statuses == [202, 202, 202, 409]
+    assert api.services.stats.refusals.by_kind == {"limit-reached": 1}
 
 
 async def test_a_full_backlog_is_answered_with_when_to_come_back(api: Api):

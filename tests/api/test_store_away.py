@@ -110,7 +110,9 @@ async def test_a_store_that_cannot_be_reached_is_a_503_on_every_call(
 async def test_a_store_that_falls_silent_is_a_503_within_the_stated_time(proxied):
     proxy, api, world = proxied
     async with proxy.losing_replies():
-        await check_all(api, world)
+        answers = await check_all(api, world)
+    refused = [answer for answer in answers.values() if "problem:unavailable" in answer.text]
+    assert api.services.stats.refusals.by_kind["unavailable"] == len(refused) > 0
     await check_back(api, world)
 
 

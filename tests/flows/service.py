@@ -15,6 +15,7 @@ from app.api.app import create_app, running
 from app.commands.api import make_sealer, make_services
 from app.commands.gateway import make_gateway
 from app.commands.opening import Opened
+from app.commands.process import process_metrics
 from app.settings import Settings
 from app.store.client import Store
 from app.store.schema import open_schema
@@ -140,7 +141,7 @@ async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
         await services.prepare()
         await open_.enter_async_context(running(services))
         tasks = await open_.enter_async_context(asyncio.TaskGroup())
-        gateway = make_gateway(settings, opened)
+        gateway = make_gateway(settings, opened, process_metrics("gateway"))
         port = await gateway.start("127.0.0.1", 0)
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch())

@@ -444,6 +444,7 @@ async def test_no_answer_to_a_ping_closes():
         assert not one.connection.session.is_closed
         rig.pass_time(2)
         assert await closed_with(one) == Close(CloseCode.NO_PONG, "no answer to a ping")
+    assert rig.stats.sockets_closed == {4003: 1}
 
 
 async def test_whoever_says_something_is_not_pinged():

@@ -17,7 +17,18 @@ def read(*arguments: str) -> Options:
 
 def test_all_scenarios_are_there_by_name():
     assert set(SCENARIOS) == {
-        *("steady", "burst", "celebrity", "hanging", "relay", "backlog", "sockets", "ramp", "tls"),
+        *(
+            "steady",
+            "burst",
+            "celebrity",
+            "hanging",
+            "relay",
+            "backlog",
+            "sockets",
+            "push",
+            "ramp",
+            "tls",
+        ),
         "circles",
     }
 

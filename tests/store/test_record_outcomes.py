@@ -50,7 +50,7 @@ async def test_an_outcome_is_recorded_counted_and_acknowledged(
     assert await on.places() == [FIRST]
     answer = await on.sender.record([outcome(on, result)], done=on.entries)
     scheduled = place == SCHEDULE
-    assert answer == [1, 0, 0, str(DUE_MS).encode() if scheduled else b""]
+    assert answer == [1, 0, 0, 0, str(DUE_MS).encode() if scheduled else b""]
     assert await on.places() == [place]
     assert await on.record() == Record(
         *(result.state, result.attempts, result.status, NOW_MS, result.error),
@@ -197,7 +197,7 @@ async def test_thousands_of_outcomes_that_an_outage_held_up_are_written_in_one_b
     ]
     entries = [*on.entries, *(b"%d-0" % index for index in range(1, number))]
     answer = await on.sender.record(results, done=entries, redone=[*entries, *added])
-    assert answer[:3] == [number, 0, 0]
+    assert answer[:4] == [number, 0, 0, 0]
     assert await store.execute("ZCARD", keys.retries(1)) == number
     assert await store.execute("XLEN", keys.redeliveries(1)) == 0
     raw = await store.execute("HGETALL", keys.tally(1, on.event.post))
@@ -226,7 +226,7 @@ async def test_too_many_dead_letters_drop_the_oldest_and_say_so(store: Store) ->
     on = await scene(store, endpoints=4, dead_max=2)
     for number in range(3):
         answer = await on.sender.record([Result(on.id(number), State.DEAD)], now_ms=NOW_MS + number)
-    assert answer[2] == 1
+    assert answer[3] == 1
     assert await store.execute("ZRANGE", keys.dead(1), 0, -1) == [
         on.id(number).encode() for number in (1, 2)
     ]

@@ -285,6 +285,7 @@ def test_what_waits_for_a_slow_endpoint_overflows_when_the_slow_have_too_much():
     assert list(lanes.done("hang0", HANG_S, HANG_S)) == []
     assert lanes.has_overflowed
     assert lanes.take_overflowed() == ["first", "second"]
+    assert lanes.reached.full == {"share": 2}
     assert not lanes.has_overflowed
     assert lanes.queued == 0
 
@@ -342,10 +343,12 @@ def test_an_endpoint_that_was_fast_again_is_watched_again():
 def test_an_endpoint_that_lets_a_deadline_pass_gets_one_request_at_a_time_until_it_answers():
     lanes = Lanes(Limits())
     offers(lanes, "e", 9)
+    assert lanes.reached.waits == {"endpoint_in_flight_max": 1}
     assert [lanes.done("e", HANG_S, HANG_S, False) for _ in range(3)] == [(), (), ()]
     assert list(lanes.done("e", HANG_S, HANG_S, False)) == [4]
     assert lanes.offer(9, "e", "h", HANG_S) is Offer.QUEUED
     assert list(lanes.done("e", 2 * HANG_S, HANG_S, False)) == [5]
+    assert lanes.reached.waits["silent"] > 0
     assert list(lanes.done("e", 2 * HANG_S + 2, 2.0)) == [6, 7, 8, 9]  # slow, but an answer
 
 

@@ -30,7 +30,7 @@ def test_every_limit_that_a_worker_reaches_can_be_scraped():
     lanes.reached.waits["rate_per_s"] += 12
     lanes.reached.full["endpoint_queue_max"] += 13
     stats.dispatch.results["timeout"] += 14
-    stats.outcomes.dropped = 15
+    stats.outcomes.unparked, stats.outcomes.dropped = 15, 16
     found = scraped(stats)
     for value, name in enumerate(
         (
@@ -48,7 +48,8 @@ def test_every_limit_that_a_worker_reaches_can_be_scraped():
             ("moments_lane_waits_total", "rate_per_s"),
             ("moments_lanes_full_total", "endpoint_queue_max"),
             ("moments_attempts_total", "timeout"),
-            ("moments_dropped_total",),
+            ("moments_dropped_total", "parked_max"),
+            ("moments_dropped_total", "dead_letters_max"),
         ),
         1,
     ):

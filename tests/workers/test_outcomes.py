@@ -13,8 +13,8 @@ from app.errors import StoreUnavailable
 from app.store import keys
 from app.store.client import Store
 from app.wire import encode_attempt
-from tests.store.scene import Scene, scene
-from tests.store.service import NOW_MS
+from tests.store.scene import BOB, Scene, scene
+from tests.store.service import NOW_MS, fan_out
 from tests.wait import wait_until
 from tests.workers.faulty import FaultyStore
 from workers.outcomes import OutcomeLimits, OutcomeStats, OutcomeWriter, Written
@@ -28,7 +28,7 @@ class Writing:
     def __init__(self, store: Any, token: bytes = b"one", **limits: Any) -> None:
         self.written: list[Written] = []
         self.stats = OutcomeStats()
-        defaults = {"batch_max": 256, "wait_s": 0.005, "dead_max": 100}
+        defaults = {"batch_max": 256, "wait_s": 0.005, "dead_max": 100, "parked_max": 100}
         self.writer = OutcomeWriter(
             store,
             shard=SHARD,
@@ -36,7 +36,6 @@ class Writing:
             limits=OutcomeLimits(
                 retention_s=3_600,
                 log_max=100,
-                parked_max=100,
                 **{**defaults, **limits},
             ),
             stats=self.stats,
@@ -105,7 +104,19 @@ async def test_what_lists_that_are_full_make_room_for_is_counted(single_store: S
     async with writing(single_store, dead_max=2) as work:
         for number in range(3):
             work.add(made, number, State.DEAD)
-    assert work.stats.dropped == 1
+    assert (work.stats.unparked, work.stats.dropped) == (0, 1)
+
+
+async def test_parked_ones_that_a_full_list_made_dead_letters_of_are_counted(single_store: Store):
+    made = await scene(single_store)
+    events = [made.event, *[await made.service.post() for _ in range(3)]]
+    for event in events[1:]:
+        await fan_out(single_store, event, [BOB])
+    async with writing(single_store, parked_max=2) as work:
+        for event in events:
+            place = (event.post, event.version, 0)
+            work.writer.add(place, made.endpoints[0].id, State.PARKED_PENDING, 0, at_ms=NOW_MS)
+    assert (work.stats.unparked, work.stats.dropped) == (2, 0)
 
 
 @pytest.mark.parametrize("ran", [False, True])

@@ -26,6 +26,7 @@ def test_large_bodies_fill_it_as_well():
     room.take(1, 1)
     assert (room.left, room.is_full) == (0, True)
     room.wait(waiting)
+    assert room.paused == 1
     room.give(1, 0)
     assert not waiting.is_set()
     room.give(0, 50)

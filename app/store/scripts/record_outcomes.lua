@@ -12,7 +12,8 @@
 --           probe_ms: when to look after the endpoint next, 0: no more, -1: as it is
 --           notice: {post id, event, author, type, data, audience} or nothing; it is posted when
 --           this batch disables the endpoint, in the same step: so once each time
--- Returns {accepted, refused, dropped to dead for a full list, next due_ms or ''}.
+-- Returns {accepted, refused, parked ones that became dead letters because their list was full,
+-- dead letters dropped for the same reason, next due_ms or ''}.
 -- Derived keys, all with the same tag: outcomes, tally, attempts, parked, endpoint, post, posts.
 --
 -- An owner's batch whose answer was lost comes again under its id and is not written twice. What a
@@ -32,13 +33,13 @@ local function next_due()
   return redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2] or ''
 end
 if redis.call('GET', KEYS[7]) == ARGV[11] then
-  return {0, 0, 0, next_due()}
+  return {0, 0, 0, 0, next_due()}
 end
 if owner then
   redis.call('SET', KEYS[7], ARGV[11], 'EX', retention)
 end
 local batch = cmsgpack.unpack(ARGV[9])
-local accepted, refused, dropped = 0, 0, 0
+local accepted, refused, unparked, dropped = 0, 0, 0, 0
 local filled = {} -- parked lists that grew
 
 local function in_parts(list, call)
@@ -174,7 +175,7 @@ local function keep_parked_bounded(parked)
       redis.call('EXPIRE', tally, retention, 'NX')
       redis.call('ZADD', KEYS[3], now, delivery)
     end
-    dropped = dropped + 1
+    unparked = unparked + 1
   end
 end
 
@@ -238,4 +239,4 @@ if owner then
     note_health(update[1], update[2], update[3], update[4])
   end
 end
-return {accepted, refused, dropped, next_due()}
+return {accepted, refused, unparked, dropped, next_due()}

@@ -7,6 +7,7 @@ from scripts.load.scenarios.celebrity import CELEBRITY
 from scripts.load.scenarios.circles import CIRCLES
 from scripts.load.scenarios.isolation import HANGING, RELAY
 from scripts.load.scenarios.many_sockets import SOCKETS
+from scripts.load.scenarios.push import PUSH
 from scripts.load.scenarios.ramp import RAMP
 from scripts.load.scenarios.scenario import Scenario
 from scripts.load.scenarios.steady import BURST_FOR_A_MINUTE, STEADY
@@ -23,6 +24,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         RELAY,
         BACKLOG,
         SOCKETS,
+        PUSH,
         RAMP,
         TLS,
     )

@@ -52,10 +52,12 @@ async def _compare(stage: Stage, bad: Group, delay_s: float | None) -> Sequence[
             stage.compare(f"pair {number}: p99 to healthy endpoints", [Group.HEALTHY], [pair])
             for number, pair in enumerate(pairs, 1)
         ),
-        Finding(
-            f"most requests under way to slow endpoints, with {bad}",
-            max(look.metrics.get("attempts_slow", 0) for look in stage.watch.looks),
-            "requests",
+        *(
+            Finding(what, max(look.metrics.get(name, 0) for look in stage.watch.looks), "requests")
+            for what, name in (
+                ("most requests under way", "attempts_open"),
+                ("most of them to endpoints that were slow the last time", "attempts_slow"),
+            )
         ),
         *complete(stage, others),
     ]

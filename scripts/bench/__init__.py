@@ -1,0 +1,1 @@
+"""Benchmarks: what the service costs, beside others that do the same, in one run."""
