@@ -15,8 +15,9 @@ from workers.target import Target
 log = logging.getLogger(__name__)
 
 KEPT_MAX = 100_000
-# Changes are told; this bounds how long one that was not (a full change stream) goes unseen.
-AGE_MAX_MS = 60_000
+# Every change is told, and when some may not have been, the whole shard is in doubt: this is a net under
+# that. To read an endpoint anew costs as much as to send to it.
+AGE_MAX_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,13 @@ class Targets:
         """Another worker has had the shard: what is known of its endpoints may be old."""
         for id_ in [id_ for id_ in self._kept if shard_of_id(id_) == shard]:
             del self._kept[id_]
+
+    def doubt_shard(self, shard: int) -> None:
+        """Some of its endpoints may have changed untold: each is read again before it is used. They
+        stay the same objects, since what they know of health may be newer than the store's."""
+        for id_, target in self._kept.items():
+            if shard_of_id(id_) == shard:
+                target.loaded_at_ms = 0
 
     async def load(self, ids: Collection[str]) -> Loaded:
         """The targets of these endpoints. They are in no danger of being dropped meanwhile."""

@@ -87,7 +87,12 @@ class Upkeep:
         changes.seen(self._changes_seen)
 
     async def take_changes(self, owner: "SenderShard", changes: Watched) -> None:
-        """Reads the change stream on from where it was."""
+        """Reads the change stream on from where it was.
+
+        It is cut by its length, so that of very many changes since the last look some may be gone:
+        then whatever is known of the shard's endpoints is read anew when it is next needed.
+        """
+        read = 0
         while True:
             entries = await self._store.execute(
                 *("XRANGE", keys.changes(self._shard), b"(" + self._changes_seen, "+"),
@@ -97,6 +102,11 @@ class Upkeep:
             if entries:
                 self._changes_seen = entries[-1][0]
                 changes.seen(self._changes_seen)
+            read += len(entries)
+            # Pings leave the stream by themselves: half, so that those do not hide what was cut.
+            if read >= self._changes_max // 2:
+                self._targets.doubt_shard(self._shard)
+                read = 0
             if len(entries) < READ_MAX:
                 return
 

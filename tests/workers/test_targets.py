@@ -98,3 +98,19 @@ async def test_a_shard_that_comes_back_is_read_anew(service: Service):
     assert new[there.id] is old[there.id]
     assert new[here.id].health.state is EndpointState.ACTIVE
     assert targets.open == 0
+
+
+async def test_a_shard_in_doubt_is_read_again_into_the_same_targets(service: Service):
+    here, there = await service.endpoint(BOB), await service.endpoint(EVE)
+    targets = targets_of(service)
+    old = (await targets.load([here.id, there.id])).targets
+    old[here.id].health = Health(state=EndpointState.OPEN, open_until_ms=1)
+    old[here.id].is_unwritten = True
+    for endpoint in (here, there):
+        await service.endpoints.change(endpoint.id, {"rate_per_s": 5.0})
+    targets.doubt_shard(1)
+    new = (await targets.load([here.id, there.id])).targets
+    assert new[here.id] is old[here.id]
+    assert new[here.id].rate_per_s == 5.0
+    assert new[here.id].health.state is EndpointState.OPEN
+    assert new[there.id].rate_per_s is None  # of another shard

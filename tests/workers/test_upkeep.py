@@ -1,6 +1,7 @@
 """Ailing endpoints: parked, probed, drained, disabled, brought back; and what calls change."""
 
 import asyncio
+import json
 import time
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -313,6 +314,35 @@ async def test_a_ping_asked_for_while_a_shard_changes_hands_is_sent_once(
     assert (await ping).status == 200
     ids = [request.headers["webhook-id"] for request in receiver.requests]
     assert sum(id_.startswith("ping-") for id_ in ids) == 1
+
+
+# An endpoint is changed, and so many others after it that its change is cut off the stream, in one
+# step: nobody can have read it.
+MANY_CHANGES = """
+redis.call('HSET', KEYS[1], 'url', ARGV[1])
+redis.call('XADD', KEYS[2], '*', 'e', ARGV[2])
+for _ = 1, 300 do
+  redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[3], '*', 'w', '1')
+end
+"""
+
+
+async def test_changes_that_were_cut_off_before_they_were_read_are_noticed(
+    single_rig: Rig, receiver: Receiver
+):
+    rig, most = single_rig, 100
+    async with Receiver() as new, rig.working(**SENDING, changes_max=most):
+        endpoint = await rig.register(BOB, receiver.url)
+        await rig.settled(await rig.fanned_out([BOB]), delivered=1)
+        assert len(receiver.requests) == 1
+        other = await rig.register(BOB, receiver.url, types=("no.such",))
+        named = [keys.endpoint(1, endpoint.id), keys.changes(1)]
+        await rig.store.execute(
+            "EVAL", MANY_CHANGES, 2, *named, json.dumps(new.url), endpoint.id, most
+        )
+        await rig.endpoints.ping(other.id, 5)  # read after all those changes
+        await rig.settled(await rig.fanned_out([BOB]), delivered=1)
+    assert len(new.requests) == 1
 
 
 async def test_a_ping_goes_past_an_open_breaker_and_tells_of_a_failure(
