@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 BACKOFF_MAX_S = 2.0
 PATIENCE_S = 30.0  # how long outcomes of a lease that is lost are offered to a store that is away
 
-Row = tuple[str, int, State, str, int, bytes]
+Row = tuple[str, int, State, str, int, bytes, int]
 Place = tuple[str, int, int]  # post, version, slice
 Fields = dict[str, str | int]
 
@@ -141,6 +141,7 @@ class OutcomeWriter:
         scheduled_ms: int | None = None,
         base: int = 0,
         log_entry: bytes = b"",
+        renews_log: bool = False,
         entry: bytes | None = None,
         again: bool = False,
     ) -> None:
@@ -160,6 +161,7 @@ class OutcomeWriter:
             record,
             due_ms if scheduled_ms is None else scheduled_ms,
             log_entry,
+            1 if renews_log else 0,
         )
         rows = batch.rows.get(place)
         if rows is None:

@@ -109,6 +109,7 @@ class SenderShard:
         self._idle = asyncio.Event()
         self._idle.set()
         self._next_due_ms: int | None = 0
+        self._log_renewed_ms = outcome_limits.retention_s * 250
         self.has_ended = False
         self.pulse = Pulse()
         self.writer = OutcomeWriter(
@@ -438,12 +439,22 @@ class SenderShard:
             scheduled_ms=schedule.to_store(due_ms) if due_ms else 0,
             base=item.base,
             log_entry=log_entry,
+            renews_log=log_entry != b"" and self._renews_log(item, at_ms),
             entry=None if entry.left else entry.id,
             again=entry.again,
         )
         if entry.left == 0:
             self._give(0, entry.size)
         self._let_go()
+
+    def _renews_log(self, item: Item, at_ms: int) -> bool:
+        """Whether this entry puts off the end of its endpoint's log, which is a quarter longer than
+        the retention: so each entry is kept that long, and few have to see to it."""
+        target = item.target
+        if target is None or at_ms < target.log_renewed_until_ms:
+            return target is None
+        target.log_renewed_until_ms = at_ms + self._log_renewed_ms
+        return True
 
     def forget(self, item: Item) -> None:
         """Left in the stream, pending, for the next owner."""

@@ -32,6 +32,7 @@ class Target:
         "id",
         "is_unwritten",
         "loaded_at_ms",
+        "log_renewed_until_ms",
         "rate_per_s",
         "retry_schedule_s",
         "takes_query",
@@ -41,6 +42,9 @@ class Target:
     def __init__(self, endpoint: Endpoint, now_ms: int, allow_ports: tuple[int, ...]) -> None:
         self.id = endpoint.id
         self.health = _health(endpoint)
+        self.log_renewed_until_ms = (
+            0  # by the steady clock: its attempt log's end need not be put off
+        )
         self.is_unwritten = False  # its health here is newer than the store's
         self.load(endpoint, now_ms, allow_ports)
 

@@ -15,8 +15,8 @@ from workers.target import Target
 log = logging.getLogger(__name__)
 
 KEPT_MAX = 100_000
-# Every change is told, and when some may not have been, the whole shard is in doubt: this is a net under
-# that. To read an endpoint anew costs as much as to send to it.
+# Every change is told, and when some may not have been, the whole shard is in doubt: this is a net
+# under that. To read an endpoint anew costs as much as to send to it.
 AGE_MAX_MS = 3_600_000
 
 

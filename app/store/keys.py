@@ -37,7 +37,7 @@ user's data is deleted; what has a TTL has it from the same script that makes th
     dead:{t}                        zset    DEAD_LETTERS_MAX             janitor, RETENTION_S
     endpoint:{t}:id                 hash    ENDPOINTS_MAX a user         owner: the user
     endpoint_states:{t}             hash    one field a state            counted with the state
-    attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX + 16         TTL RETENTION_S
+    attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX + 16         TTL 1.25 RETENTION_S
     changes:{t}                     stream  CHANGES_MAX (trimmed)        entries cut by length
     reply:{t}:id                    list    one element                  TTL 60 s
     sockets:{t}:node                stream  SOCKETS_BACKLOG_MAX          TTL 120 s

@@ -159,6 +159,7 @@ class Result:
     due_ms: int = 0
     base: int = 0
     log: bytes = b""
+    renews: bool = False
     at_ms: int = NOW_MS
 
 
@@ -218,7 +219,7 @@ class Sender:
             slices[parsed.post, parsed.version, parsed.slice].append(
                 (
                     *(parsed.endpoint, result.attempts, result.state.value),
-                    *(encode_record(record), result.due_ms, result.log),
+                    *(encode_record(record), result.due_ms, result.log, int(result.renews)),
                 )
             )
         rows = [(*place, list(of_slice)) for place, of_slice in slices.items()]

@@ -207,19 +207,29 @@ async def test_thousands_of_outcomes_that_an_outage_held_up_are_written_in_one_b
 # Bounds
 
 
-async def test_the_attempt_log_keeps_the_newest_and_lasts_from_the_newest_on(
-    store: Store,
-) -> None:
+async def test_the_attempt_log_keeps_the_newest(store: Store) -> None:
     on = await scene(store, log_max=3)
     key = keys.attempts(1, on.endpoints[0].id)
     for attempt in range(1, 60):
-        log = b"%d" % attempt
-        await on.sender.record([Result(on.id(), State.RETRYING, attempt, due_ms=1, log=log)])
+        result = Result(on.id(), State.RETRYING, attempt, due_ms=1, log=b"%d" % attempt)
+        await on.sender.record([result])
         assert await store.execute("LLEN", key) <= 3 + 16
-        assert await store.execute("TTL", key) > RETENTION_S - 5
-        await store.execute("EXPIRE", key, 10)
     kept = await store.execute("LRANGE", key, 0, 2)
     assert kept == [b"59", b"58", b"57"]
+
+
+async def test_the_end_of_an_attempt_log_is_put_off_when_the_sender_says_so(store: Store) -> None:
+    on = await scene(store)
+    key = keys.attempts(1, on.endpoints[0].id)
+    lasts = []
+    for attempt, renews in enumerate((False, False, True), 1):
+        result = Result(on.id(), State.RETRYING, attempt, due_ms=1, log=b"x", renews=renews)
+        await on.sender.record([result])
+        lasts.append(await store.execute("TTL", key))
+        await store.execute("EXPIRE", key, RETENTION_S)
+    new, kept, renewed = lasts
+    assert new == renewed == RETENTION_S * 1.25
+    assert kept == RETENTION_S
 
 
 async def test_too_many_dead_letters_drop_the_oldest_and_say_so(store: Store) -> None:

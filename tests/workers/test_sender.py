@@ -18,6 +18,7 @@ from app.sealing import Sealer
 from app.store import canary, keys
 from app.store.graph import EdgeKind
 from app.store.replies import pairs
+from tests.clock import settable
 from tests.receivers import Receiver, gated, status
 from tests.store.places import check_keys
 from tests.store.service import Result, Sender
@@ -385,6 +386,25 @@ async def _make_due(rig: Rig, post: Post, people: list[str]) -> None:
 
 
 # What is not sent
+
+
+async def test_an_attempt_log_outlasts_its_newest_entry_by_the_retention(
+    single_rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+):
+    rig, clock, retention_s = single_rig, settable(monkeypatch), 3_600
+    (user,) = users_of(1, 1)
+    async with rig.working(**SENDING, retention_s=retention_s, lease_s=retention_s):
+        endpoint = await rig.register(user, receiver.url)
+        key = keys.attempts(1, endpoint.id)
+        lasts: list[int] = []
+        for passed_s in (0, 600, 600):  # the store's time does not pass
+            clock.let_pass(passed_s)
+            await rig.settled(await rig.fanned_out([user]), delivered=1)
+            lasts.append(await rig.store.execute("TTL", key))
+            await rig.store.execute("EXPIRE", key, lasts[-1] - 600)
+    assert lasts[0] > retention_s * 1.25 - 10
+    assert retention_s < lasts[1] < lasts[0] - 500
+    assert lasts[2] > retention_s * 1.25 - 10
 
 
 async def test_whoever_has_blocked_the_author_since_gets_no_late_delivery(

@@ -5,4 +5,5 @@ redis.call('RPUSH', KEYS[1], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 redis.call('LPUSH', KEYS[2], ARGV[1])
 redis.call('LTRIM', KEYS[2], 0, ARGV[3] - 1)
-return redis.call('EXPIRE', KEYS[2], ARGV[4])
+-- As long as record_outcomes has it: it counts on that.
+return redis.call('EXPIRE', KEYS[2], math.ceil(ARGV[4] * 1.25))

@@ -5,8 +5,9 @@
 -- ARGV  token, group, tag, now_ms, retention_s, log_max, parked_max, dead_max, batch (msgpack),
 --       packed time (now, as records hold it), batch id; the batch is
 --   {slices, done, redone, health}
---   slices  {{post, version, slice, {{endpoint, attempts, state, record, due_ms, log}, …}}, …}
+--   slices  {{post, version, slice, {{endpoint, attempts, state, record, due_ms, log, renew}, …}}, …}
 --           attempts: made so far, this one included; log: '' when no request was made
+--           renew: 1 when it is a quarter of the retention since the log's end was put off
 --   done    entry ids of `deliveries` to acknowledge; redone those of `redeliveries`
 --   health  {{endpoint, {field, value, …}, probe_ms, notice}, …}
 --           probe_ms: when to look after the endpoint next, 0: no more, -1: as it is
@@ -62,14 +63,17 @@ local function read_records(outcomes, rows)
   return found
 end
 
-local function keep_log(endpoint, entry)
+local function keep_log(endpoint, entry, renew)
   local key = 'attempts:' .. tag .. ':' .. endpoint
   local length = redis.call('LPUSH', key, entry)
   -- Trimmed in steps: a trim for every attempt would add to the cost of each.
   if length > log_max + 16 then
     redis.call('LTRIM', key, 0, log_max - 1)
   end
-  redis.call('EXPIRE', key, retention)
+  -- Put off now and then: for every attempt it would cost as much as the attempt itself.
+  if length == 1 or renew == 1 then
+    redis.call('EXPIRE', key, math.ceil(retention * 1.25))
+  end
 end
 
 local final = {d = true, x = true, s = true, c = true}
@@ -139,7 +143,7 @@ local function record_slice(post, version, number, rows)
       refused = refused + 1
     end
     if log ~= '' then
-      keep_log(id, log)
+      keep_log(id, log, row[7])
     end
   end
   if #writes == 0 then
