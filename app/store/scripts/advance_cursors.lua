@@ -1,27 +1,40 @@
 #!lua flags=allow-oom
 -- Moves users' cursors forward: never back, never past the newest offset.
 -- KEYS  cursors, trimmed, repushes
--- ARGV  tag, user, offset, user, offset …
+-- ARGV  tag, user, offset, user, offset …; at most 2,000 users, since Lua's stack takes 8,000
 -- Returns the cursors as they stand, one for each user.  Derived keys, all with the same tag: inbox.
-local result, writes, settled = {}, {}, {}
+local users = {}
 for i = 2, #ARGV, 2 do
-  local user, offset = ARGV[i], tonumber(ARGV[i + 1])
-  local cursor = tonumber(redis.call('HGET', KEYS[1], user) or '0')
+  users[#users + 1] = ARGV[i]
+end
+local cursors = redis.call('HMGET', KEYS[1], unpack(users))
+local trimmed = {}
+if redis.call('EXISTS', KEYS[2]) == 1 then
+  trimmed = redis.call('HMGET', KEYS[2], unpack(users))
+end
+local inbox_prefix = 'inbox:' .. ARGV[1] .. ':'
+local writes, settled = {}, {}
+for i, user in ipairs(users) do
+  local said = ARGV[2 * i + 1]
+  local offset, cursor = tonumber(said), tonumber(cursors[i] or 0)
   if offset > cursor then
-    local head = redis.call('LLEN', 'inbox:' .. ARGV[1] .. ':' .. user)
-      + tonumber(redis.call('HGET', KEYS[2], user) or '0')
-    offset = math.min(offset, head)
+    local head = redis.call('LLEN', inbox_prefix .. user) + (trimmed[i] or 0)
+    if offset > head then
+      offset, said = head, head
+    end
     if offset > cursor then
       cursor = offset
       writes[#writes + 1] = user
-      writes[#writes + 1] = cursor
+      writes[#writes + 1] = said
       settled[#settled + 1] = user
     end
   end
-  result[#result + 1] = cursor
+  users[i] = cursor
 end
 if #writes > 0 then
   redis.call('HSET', KEYS[1], unpack(writes))
-  redis.call('HDEL', KEYS[3], unpack(settled))
+  if redis.call('EXISTS', KEYS[3]) == 1 then
+    redis.call('HDEL', KEYS[3], unpack(settled))
+  end
 end
-return result
+return users

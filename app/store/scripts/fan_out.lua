@@ -3,7 +3,8 @@
 -- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
 --       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or ''
 --       sockets_max 0: no gateway is told; push_slice does that, once the slice is safe
--- Returns {recipients, webhook deliveries, inboxes trimmed}; {0, 0, 0} when this slice was fanned out before.
+-- Returns {recipients, webhook deliveries, inboxes trimmed}; {0, 0, 0} when this slice was fanned
+-- out before.
 -- Derived keys, all with the same tag: inbox, sockets.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Written again as it is: see accept_post.
@@ -52,9 +53,34 @@ local function wants(patterns)
   return false
 end
 
+local deliveries, nodes, n_webhook = {}, {}, 0
+
+-- Notes the recipient for one word of their route; returns the endpoint's id, or nothing.
+local function send_to(word, user, offset)
+  if string.byte(word) == 64 then -- @
+    local node = nodes[word]
+    if not node then
+      node = {}
+      nodes[word] = node
+    end
+    node[#node + 1] = user
+    node[#node + 1] = offset
+    return ''
+  end
+  local id = #word == 10 and word or string.sub(word, 1, 10)
+  if id == spared or (#word > 10 and not wants(string.sub(word, 12))) then
+    return ''
+  end
+  n_webhook = n_webhook + 1
+  local last = #deliveries
+  deliveries[last + 1] = id
+  deliveries[last + 2] = user
+  deliveries[last + 3] = offset
+  return id
+end
+
 local inbox_prefix = 'inbox:' .. tag .. ':'
-local offsets, endpoints, deliveries, nodes = {}, {}, {}, {}
-local n_webhook, n_trimmed = 0, 0
+local offsets, endpoints, n_trimmed = {}, {}, 0
 for i = 1, #users do
   local user = users[i]
   local length = redis.call('RPUSH', inbox_prefix .. user, event)
@@ -70,30 +96,17 @@ for i = 1, #users do
   end
   offsets[i] = offset
   local route = routes[i]
-  local ids = ''
-  if route then
+  if not route then
+    endpoints[i] = ''
+  elseif string.find(route, ' ', 1, true) then
+    local ids = ''
     for word in string.gmatch(route, '%S+') do
-      if string.byte(word) == 64 then -- @
-        local node = nodes[word]
-        if not node then
-          node = {}
-          nodes[word] = node
-        end
-        node[#node + 1] = user
-        node[#node + 1] = offset
-      else
-        local id = string.sub(word, 1, 10)
-        if id ~= spared and (#word == 10 or wants(string.sub(word, 12))) then
-          ids = ids .. id
-          n_webhook = n_webhook + 1
-          deliveries[#deliveries + 1] = id
-          deliveries[#deliveries + 1] = user
-          deliveries[#deliveries + 1] = offset
-        end
-      end
+      ids = ids .. send_to(word, user, offset)
     end
+    endpoints[i] = ids
+  else -- nearly always
+    endpoints[i] = send_to(route, user, offset)
   end
-  endpoints[i] = ids
 end
 
 local now = redis.call('TIME')

@@ -87,6 +87,9 @@ else
   local a = redis.call('ZRANGE', KEYS[3], low, high, 'BYLEX', 'LIMIT', 0, limit)
   local b = redis.call('ZRANGE', KEYS[4], low, high, 'BYLEX', 'LIMIT', 0, limit)
   local i, j = 1, 1
+  if #b == 0 then -- nobody follows who is not a friend
+    page, i = a, #a + 1
+  end
   while (a[i] or b[j]) and (limit < 0 or #page < limit) do
     local x, y = a[i], b[j]
     if x == y then
@@ -128,9 +131,11 @@ local function excluder(key)
   return scores
 end
 local blocked, blocking = excluder(KEYS[5]), excluder(KEYS[6])
+local length = #result
 for i = 1, #page do
   if not blocked[i] and not blocking[i] then
-    result[#result + 1] = page[i]
+    length = length + 1
+    result[length] = page[i]
   end
 end
 return result
