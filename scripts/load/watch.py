@@ -125,7 +125,7 @@ class Watch:
         """The sums of all workers; what is labelled stands there by label too. One that is too busy
         to tell counts as it did before."""
         ports = self._service.workers()
-        heard = dict(zip(ports, await asyncio.gather(*map(_scrape, ports)), strict=True))
+        heard = dict(zip(ports, await asyncio.gather(*map(scrape, ports)), strict=True))
         self._told = {
             port: read_metrics(text) if text else self._told.get(port, {})
             for port, text in heard.items()
@@ -148,7 +148,7 @@ def read_metrics(text: bytes) -> dict[str, float]:
     return dict(found)
 
 
-async def _scrape(port: int) -> bytes:
+async def scrape(port: int) -> bytes:
     """Nothing when it does not answer in time."""
     try:
         async with asyncio.timeout(SCRAPE_MAX_S):
