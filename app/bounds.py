@@ -33,20 +33,20 @@ class Bound(NamedTuple):
 
 BOUNDS: Final = (
     # worker
-    Bound(names.LANE_WAITS, "limit", level=logging.DEBUG),
+    Bound(names.LANE_WAITS, "limit", level=logging.INFO),
     Bound(names.LANES_FULL, "limit"),
     Bound(names.DELIVERY_READS_PAUSED),
     Bound(names.ATTEMPTS, "result", frozenset({"timeout"}), logging.INFO),
     Bound(names.ANSWERS_CUT, level=logging.INFO),
     Bound(names.CONNECTIONS_EVICTED),
-    Bound(names.CONNECTIONS_EXPIRED, level=logging.DEBUG),
+    Bound(names.CONNECTIONS_EXPIRED, level=logging.INFO),
     Bound(names.ATTEMPTS_REFUSED),
     Bound(names.RETRY_MOVES_FULL, level=logging.INFO),
     Bound(names.RETRY_STREAM_FULL),
-    Bound(names.OUTCOME_BATCHES_FULL, level=logging.DEBUG),
+    Bound(names.OUTCOME_BATCHES_FULL, level=logging.INFO),
     Bound(names.DROPPED, "limit"),
     Bound(names.FANOUT_READS_PAUSED),
-    Bound(names.INBOXES_TRIMMED, level=logging.DEBUG),
+    Bound(names.INBOXES_TRIMMED, level=logging.INFO),
     # gateway
     Bound(names.GAPS, level=logging.INFO),
     Bound(names.GATEWAY_OVERFLOWS),
@@ -110,10 +110,19 @@ async def told_bounds(metrics: Metrics, every_s: float = EVERY_S) -> AsyncGenera
         yield
     finally:
         looking.cancel()
-        told.look()
+        await asyncio.gather(looking, return_exceptions=True)
+        _look(told)
 
 
 async def _keep_looking(told: BoundLog, every_s: float) -> None:
     while True:
         await asyncio.sleep(every_s)
+        _look(told)
+
+
+def _look(told: BoundLog) -> None:
+    """A counter that cannot be read costs a line, not the process."""
+    try:
         told.look()
+    except Exception:
+        log.exception("limits cannot be read")

@@ -74,6 +74,11 @@ def encode_users(users: Sequence[str]) -> bytes:
     return _pack_raw(users)
 
 
+def encode_cursors(users: Sequence[str], offsets: Sequence[int]) -> bytes:
+    """What advance_cursors.lua takes."""
+    return _pack_raw((users, offsets))
+
+
 @dataclass(frozen=True, slots=True)
 class Roster:
     """Who one slice of a post went to in one shard, and when; the rest has an entry a recipient."""

@@ -1,6 +1,6 @@
 """What a service of a given size needs, from what a delivery was measured to cost.
 
-    python -m scripts.capacity [--users 1000000 …] [--markdown] [--set NAME=VALUE …]
+    python -m scripts.capacity [--users 1000000 …] [--set NAME=VALUE …]
 
 Every assumption and every coefficient is a field below with its unit and where it comes from;
 `--set` changes one. Cores are of the machine the coefficients were measured on.

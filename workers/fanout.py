@@ -26,6 +26,7 @@ from workers.watcher import StreamWatcher, Watched
 log = logging.getLogger(__name__)
 
 READ_MAX = 128
+LONG_GAP_S = 0.005  # between slices of a post that is a long one, as long as a slice takes
 BACKOFF_MAX_S = 2.0
 
 
@@ -88,8 +89,10 @@ class FanoutShard:
                     failures = 0
                 except StoreError as error:
                     failures += 1
-                    # A read whose answer was lost has made entries pending that nobody here knows.
+                    # A read whose answer was lost has made entries pending that nobody here knows;
+                    # one that was never carried out has left entries that were told of already.
                     resume = b"0"
+                    watched.news = True
                     await self._wait_out(error, failures)
         finally:
             self.pulse.rest()
@@ -102,11 +105,19 @@ class FanoutShard:
             await self._read(watched)
         if self._ring:
             await self._round()
+            if self._ring and all(self._queues[author][0].is_long for author in self._ring):
+                await self._let_others()
         elif not watched.news:
             watched.waiting = True
             self.pulse.rest()
             await self._wake.wait()
             watched.waiting = False
+
+    async def _let_others(self) -> None:
+        """Only large posts are left here: small ones of other shards want the store, too."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONG_GAP_S):
+                await self._wake.wait()
 
     async def _wait_out(self, error: StoreError, failures: int) -> None:
         self._stats.failures += 1

@@ -46,9 +46,11 @@ class Again:
 
 @dataclass(slots=True)
 class Admitted:
-    """What is left to do of one entry. Items in `endings` are not to be sent."""
+    """What is left to do of one entry. Items in `endings` are not to be sent. `author` is that of
+    the post, "" when it is no longer kept."""
 
     entry: Entry
+    author: str = ""
     items: list[Item] = field(default_factory=list[Item])
     endings: dict[Item, Ending] = field(default_factory=dict[Item, Ending])
 
@@ -187,6 +189,7 @@ class Intake:
             # All items of an entry are of one event, and it makes one body for them.
             body = None if post is None else self._dispatch.body_of(post, made.items[0].event)
             made.entry.size = 0 if body is None else size_of(body)
+            made.author = "" if post is None else post.author
             for item in made.items:
                 item.target = found.targets.get(item.endpoint)
                 item.body = body

@@ -36,7 +36,7 @@ NEW, FAST, SLOW = Pace.NEW, Pace.FAST, Pace.SLOW
 ENDPOINT_IN_FLIGHT, HOST_IN_FLIGHT = "endpoint_in_flight_max", "host_in_flight_max"
 IN_FLIGHT, RATE = "in_flight_max", "rate_per_s"
 SHARE = "share"  # what the slow ones get together, or one endpoint while the process fills up
-SILENT = "silent"  # one request at a time, to who did not answer the last one
+SILENT, SILENT_MAX = "silent", 1  # requests at once to who let the last deadline pass
 ENDPOINT_QUEUE, QUEUED, MOVED = "endpoint_queue_max", "held_max", "moved"
 
 

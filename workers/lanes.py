@@ -40,6 +40,7 @@ from workers.lane import (
     RATE,
     SHARE,
     SILENT,
+    SILENT_MAX,
     SLOW,
     TURN,
     Host,
@@ -50,7 +51,6 @@ from workers.timers import Timers
 
 T = TypeVar("T")
 
-SILENT_MAX = 1  # requests at once to an endpoint that let the last deadline pass
 _NEVER_S = float("inf")
 _SLOW_AWAY_SHARE = 4  # slow endpoints remembered while away, by slots of the process
 

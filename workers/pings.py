@@ -17,6 +17,7 @@ from app.store import keys
 from app.store.client import Store
 from app.wire import encode_attempt, encode_json, rfc3339
 from workers.http.client import Client
+from workers.outcomes import log_ttl_s
 from workers.target import Target
 
 log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ class Pings:
             await self._store.call(
                 "answer_ping",
                 [keys.reply(self._shard, request), keys.attempts(self._shard, target.id)],
-                [entry, REPLY_TTL_S, limits.log_max, limits.retention_s],
+                [entry, REPLY_TTL_S, limits.log_max, log_ttl_s(limits.retention_s)],
             )
         except StoreError as error:
             log.warning(

@@ -24,7 +24,16 @@ from app.store.durability import Ack
 from app.wire import stream_fields
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch
-from workers.intake import Admitted, Again, Fields, Intake, Slice, parse_again, parse_slice
+from workers.intake import (
+    Admitted,
+    Again,
+    Ending,
+    Fields,
+    Intake,
+    Slice,
+    parse_again,
+    parse_slice,
+)
 from workers.notices import endpoint_disabled
 from workers.outcomes import OutcomeLimits, OutcomeStats, OutcomeWriter, Written
 from workers.pulse import Pulse
@@ -33,15 +42,18 @@ from workers.schedule import Schedule
 from workers.target import Target
 from workers.targets import Targets
 from workers.tenure import Term
+from workers.turns import Turns
 from workers.upkeep import Upkeep
 from workers.watcher import StreamWatcher, Watched
 
 log = logging.getLogger(__name__)
 
+Beginning = tuple[Item, Ending | None]
+
 READ_MAX = 64  # entries of one stream in one read
 ROWS_MAX = 512  # deliveries of one entry, unless its recipients have several endpoints each
 MOVE_MAX = 500
-OFFERED_MAX = 64  # deliveries started before the loop gets to do something else
+PART_ROWS = 256  # deliveries made ready before the loop gets to do something else
 FULL_WAIT_MS = 100  # until the next look, when the stream has no room for what is due
 WAIT_MAX_S = 5.0  # a clock that was set is noticed at the latest then
 BACKOFF_MAX_S = 2.0
@@ -76,6 +88,7 @@ class SenderShard:
         targets: Targets,
         upkeep: Upkeep,
         room: Room,
+        turns: Turns[Beginning],
         redeliveries_max: int,
         ack: Ack,
         outcome_limits: OutcomeLimits,
@@ -93,6 +106,7 @@ class SenderShard:
         self._targets = targets
         self._upkeep = upkeep
         self._room = room
+        self._turns = turns
         self._redeliveries_max = redeliveries_max
         self._ack: Ack = ack
         self._schedule = schedule
@@ -109,7 +123,7 @@ class SenderShard:
         self._idle = asyncio.Event()
         self._idle.set()
         self._next_due_ms: int | None = 0
-        self._log_renewed_ms = outcome_limits.retention_s * 250
+        self._log_renew_every_ms = outcome_limits.retention_s * 250  # a quarter of it
         self.has_ended = False
         self.pulse = Pulse()
         self.writer = OutcomeWriter(
@@ -169,6 +183,8 @@ class SenderShard:
         """What waits is left to the next owner; what is under way is seen through."""
         self.pulse.rest()
         self._room.forget(self._wake)
+        for item, _ in self._turns.take_back(self._is_ours):
+            self.forget(item)
         waiting = self._dispatch.waiting()
         self._dispatch.take_back(id_ for id_ in waiting if shard_of_id(id_) == self._shard)
         try:
@@ -201,8 +217,13 @@ class SenderShard:
                 failures = 0
             except StoreError as error:
                 failures += 1
-                # A read whose answer was lost has made entries pending that nobody here knows.
+                # A read whose answer was lost has made entries pending that nobody here knows; one
+                # that was never carried out has left entries that were told of already.
                 self._resume = {False: b"0", True: b"0"}
+                for stream in (*streams.values(), changes):
+                    stream.news = True
+                # Whoever answers next may be another server, that lacks a change that was told of.
+                self._targets.doubt_shard(self._shard)
                 await self._wait_out(error, failures)
                 continue
             if not busy:
@@ -324,6 +345,7 @@ class SenderShard:
     async def _admit(self, entries: Sequence[Any], again: bool, *, pending: bool) -> None:
         """Brings entries to the dispatch, but those that are here already."""
         fresh: list[Slice | Again] = []
+        rows = 0
         for id_, raw in entries:
             if id_ in self._entries[again]:
                 continue
@@ -333,12 +355,22 @@ class SenderShard:
                 self._close(Entry(id_, again))
                 continue
             try:
-                fresh.append(parse_again(id_, fields) if again else parse_slice(id_, fields))
+                read = parse_again(id_, fields) if again else parse_slice(id_, fields)
             except DecodeError as error:
                 self._drop_unreadable(Entry(id_, again), error, fields)
+                continue
+            fresh.append(read)
+            rows += 1 if isinstance(read, Again) else len(read.rows)
+            if rows >= PART_ROWS:
+                await self._admit_part(fresh, pending)
+                fresh, rows = [], 0
+                await asyncio.sleep(0)
+        await self._admit_part(fresh, pending)
+
+    async def _admit_part(self, fresh: Sequence[Slice | Again], pending: bool) -> None:
         self._stats.read += len(fresh)
         try:
-            await self._offer(await self._complete(fresh, pending))
+            self._offer(await self._complete(fresh, pending))
         except DecodeError as error:
             await self._admit_singly(fresh, error, pending)
 
@@ -365,7 +397,7 @@ class SenderShard:
             return
         for each in fresh:
             try:
-                await self._offer(await self._complete([each], pending))
+                self._offer(await self._complete([each], pending))
             except DecodeError as single:
                 await self._admit_singly([each], single, pending)
 
@@ -374,22 +406,22 @@ class SenderShard:
         log.error("entry cannot be read", extra=extra)
         self._close(entry)
 
-    async def _offer(self, admitted: Sequence[Admitted]) -> None:
-        """Starts, queues or ends what was read, an entry at a time: what is held is offered."""
-        offered = 0
+    def _offer(self, admitted: Sequence[Admitted]) -> None:
+        """What was read begins when it is its author's turn."""
         for made in admitted:
             if self.has_ended:
                 return  # left in the stream, for the next owner
             self._hold(made)
-            for item in made.items:
-                self._begin(item, made.endings.get(item))
-            offered += len(made.items)
-            if offered >= OFFERED_MAX:
-                offered = 0
-                await asyncio.sleep(0)
+            self._turns.add(made.author, [(item, made.endings.get(item)) for item in made.items])
 
-    def _begin(self, item: Item, ending: tuple[State, str] | None) -> None:
-        if ending is None:
+    def _is_ours(self, beginning: Beginning) -> bool:
+        return beginning[0].owner is self
+
+    def begin(self, item: Item, ending: Ending | None) -> None:
+        """Starts, queues or ends a delivery whose turn it is."""
+        if self.has_ended:
+            self.forget(item)
+        elif ending is None:
             self._dispatch.offer(item)
         elif ending[0] is State.PENDING:
             self._dispatch.put_off(item, ending[1])
@@ -451,9 +483,11 @@ class SenderShard:
         """Whether this entry puts off the end of its endpoint's log, which is a quarter longer than
         the retention: so each entry is kept that long, and few have to see to it."""
         target = item.target
-        if target is None or at_ms < target.log_renewed_until_ms:
-            return target is None
-        target.log_renewed_until_ms = at_ms + self._log_renewed_ms
+        if target is None:
+            return True
+        if at_ms < target.log_renewed_until_ms:
+            return False
+        target.log_renewed_until_ms = at_ms + self._log_renew_every_ms
         return True
 
     def forget(self, item: Item) -> None:

@@ -14,6 +14,8 @@ from app.store.client import Call, Store
 from app.store.durability import Ack
 from app.wire import decode_audience, decode_roster, encode_event, encode_time, encode_users
 
+LONG = 2  # slices; most posts have no more
+
 
 @dataclass(frozen=True, slots=True)
 class FanoutLimits:
@@ -60,6 +62,11 @@ class Work:
     finished: int = -1
     audience: Audience | None = None
     spared: str = ""
+
+    @property
+    def is_long(self) -> bool:
+        """So far it had `LONG` slices, and is not over."""
+        return self.finished + 1 >= LONG
 
 
 @dataclass(slots=True)

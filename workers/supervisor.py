@@ -35,10 +35,11 @@ from workers.outcomes import OutcomeLimits, OutcomeStats
 from workers.pings import PingLimits, Pings, PingStats
 from workers.room import Room
 from workers.schedule import Schedule
-from workers.sender import SenderShard, SenderStats
+from workers.sender import Beginning, SenderShard, SenderStats
 from workers.slices import FanoutLimits, FanoutStats
 from workers.targets import Targets
 from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats, Term
+from workers.turns import Turns
 from workers.upkeep import Upkeep
 from workers.watcher import StreamWatcher, WatcherStats
 
@@ -103,6 +104,8 @@ class Worker:
         """Until `stop`; then drains and gives its leases back."""
         async with self._sending() as sending, asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(self._watcher.run(), name="watcher")]
+            if sending is not None:
+                watching.append(tasks.create_task(sending.run(), name="turns"))
             if self._watch is not None:
                 watching.append(tasks.create_task(self._watch.run(_begin_anew), name="epoch"))
             keeper = self._keeper = TenureKeeper(
@@ -214,6 +217,11 @@ class _Sending:
         )
         self._targets = stats.targets = Targets(endpoints, allow_ports=settings.allow_ports)
         self._room = stats.room = Room(settings.held_max)
+        self._turns: Turns[Beginning] = Turns()
+
+    async def run(self) -> None:
+        """Begins what the shards have read, until it is cancelled."""
+        await self._turns.run(lambda beginning: beginning[0].owner.begin(*beginning))
 
     async def close(self) -> None:
         await self.dispatch.close(grace_s=1.0)
@@ -258,6 +266,7 @@ class _Sending:
             targets=self._targets,
             upkeep=upkeep,
             room=self._room,
+            turns=self._turns,
             redeliveries_max=settings.redeliveries_max,
             ack=settings.ack,
             schedule=schedule,

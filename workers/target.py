@@ -41,6 +41,7 @@ class Target:
 
     def __init__(self, endpoint: Endpoint, now_ms: int, allow_ports: tuple[int, ...]) -> None:
         self.id = endpoint.id
+        self.loaded_at_ms = 0  # by the steady clock; whoever keeps it sets it
         self.health = _health(endpoint)
         self.log_renewed_until_ms = (
             0  # by the steady clock: its attempt log's end need not be put off
@@ -59,7 +60,6 @@ class Target:
         self.host = self.url.host
         self.rate_per_s = endpoint.rate_per_s
         self.retry_schedule_s = endpoint.retry_schedule_s
-        self.loaded_at_ms = now_ms
         if not self.is_unwritten:
             self.health = replace(
                 _health(endpoint),

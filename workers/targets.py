@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from app.clock import now_ms
+from app.clock import now_ms, steady_ms
 from app.domain.breaker import EndpointState
 from app.domain.ids import shard_of_id
 from app.errors import BadSecret, UrlRejected
@@ -39,6 +39,7 @@ class Targets:
         self._allow_ports = allow_ports
         self._kept_max = kept_max
         self._kept: OrderedDict[str, Target] = OrderedDict()
+        self._doubts = 0
 
     @property
     def open(self) -> int:
@@ -57,13 +58,14 @@ class Targets:
     def doubt_shard(self, shard: int) -> None:
         """Some of its endpoints may have changed untold: each is read again before it is used. They
         stay the same objects, since what they know of health may be newer than the store's."""
+        self._doubts += 1
         for id_, target in self._kept.items():
             if shard_of_id(id_) == shard:
                 target.loaded_at_ms = 0
 
     async def load(self, ids: Collection[str]) -> Loaded:
         """The targets of these endpoints. They are in no danger of being dropped meanwhile."""
-        old_ms = now_ms() - AGE_MAX_MS
+        old_ms = steady_ms() - AGE_MAX_MS
         found: dict[str, Target] = {}
         missing: list[str] = []
         for id_ in ids:
@@ -80,14 +82,18 @@ class Targets:
 
     async def reload(self, ids: Collection[str]) -> Loaded:
         """Reads these again."""
+        doubts = self._doubts
         endpoints = await self._endpoints.get_many(list(ids))
         at_ms = now_ms()
+        # What came into doubt while it was read may have been read before.
+        loaded_at_ms = steady_ms() if doubts == self._doubts else 0
         found: dict[str, Target] = {}
         unusable: set[str] = set()
         for id_ in ids:
             endpoint = endpoints.get(id_)
             target = None if endpoint is None else self._ready(endpoint, at_ms)
             if target is not None:
+                target.loaded_at_ms = loaded_at_ms
                 found[id_] = self._kept[id_] = target
                 self._kept.move_to_end(id_)
                 continue

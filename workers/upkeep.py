@@ -56,6 +56,7 @@ class Upkeep:
         self._schedule = schedule
         self._drain_gap_ms = drain_gap_ms
         self._changes_max = changes_max
+        self._changes_read = 0  # since the last time that all were read
         self._changes_seen = b"0"  # the watcher moves its own mark on before we have read
         self.next_due_ms: int | None = 0
 
@@ -92,7 +93,6 @@ class Upkeep:
         It is cut by its length, so that of very many changes since the last look some may be gone:
         then whatever is known of the shard's endpoints is read anew when it is next needed.
         """
-        read = 0
         while True:
             entries = await self._store.execute(
                 *("XRANGE", keys.changes(self._shard), b"(" + self._changes_seen, "+"),
@@ -102,12 +102,13 @@ class Upkeep:
             if entries:
                 self._changes_seen = entries[-1][0]
                 changes.seen(self._changes_seen)
-            read += len(entries)
+            self._changes_read += len(entries)
             # Pings leave the stream by themselves: half, so that those do not hide what was cut.
-            if read >= self._changes_max // 2:
+            if self._changes_read >= self._changes_max // 2:
+                self._changes_read = 0
                 self._targets.doubt_shard(self._shard)
-                read = 0
             if len(entries) < READ_MAX:
+                self._changes_read = 0
                 return
 
     async def _take(

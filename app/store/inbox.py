@@ -10,7 +10,7 @@ from app.domain.shard import shard_of
 from app.store import keys
 from app.store.client import Call, Store
 from app.store.durability import Ack
-from app.wire import decode_event
+from app.wire import decode_event, encode_cursors
 
 Ask = tuple[str, int | None, int]
 
@@ -77,9 +77,9 @@ class Inbox:
             by_shard[shard_of(user, self._shards)].append(user)
         calls: list[Call] = []
         for shard, users in by_shard.items():
-            flat = [part for user in users for part in (user, cursors[user])]
             named = [keys.cursors(shard), keys.trimmed(shard), keys.repushes(shard)]
-            calls.append(Call("advance_cursors", named, [keys.tag(shard), *flat]))
+            packed = encode_cursors(users, [cursors[user] for user in users])
+            calls.append(Call("advance_cursors", named, [keys.tag(shard), packed]))
         stand: dict[str, int] = {}
         answers = await self._store.call_many(calls)
         for users, offsets in zip(by_shard.values(), answers, strict=True):

@@ -23,8 +23,7 @@ def why_missing(command: str) -> str | None:
     """What to do when a command of a peer is not installed; None when it is."""
     if os.access(VENV / "bin" / command, os.X_OK):
         return None
-    venv, wanted = VENV.name, (PEERS / "requirements.txt").relative_to(ROOT)
-    return f"python3 -m venv {venv} && {venv}/bin/pip install -r {wanted}"
+    return "make bench-peers"
 
 
 class PeerProcess:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.bench import fan_out, gateway, pipeline, retry_lateness
+from scripts.bench import fan_out, gateway, pipeline, retry_lateness, scaling
 from scripts.bench.row import Row
 
 REPORTS = Path("reports") / "bench"
@@ -71,6 +71,11 @@ def _row(
         bar=found["bar"],
         baseline=found["baseline"],
     )
+
+
+async def scaled() -> list[Row]:
+    """Draws its plot beside the page of the table."""
+    return await scaling.measure(drawn=Path("docs") / "scaling.svg")
 
 
 async def lost() -> list[Row]:
@@ -143,5 +148,6 @@ SUITE: Mapping[str, Bench] = {
             ),
         ),
     ),
+    "scaling": Bench("few and many friends, sockets, workers and gateways", 5, scaled),
     "lost": Bench("a minute of chaos", 2, lost),
 }

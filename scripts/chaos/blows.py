@@ -63,12 +63,17 @@ class Striker:
         incident = self._note(blow)
         if blow.act is Act.STOP:
             incident.to_ms = None
-            fleet.halt(blow.name)
+            has_hit = fleet.halt(blow.name)
             await asyncio.sleep(blow.hold_s)
             fleet.go_on(blow.name)
             self._history.end(incident)
         else:
-            fleet.send(blow.name, signal.SIGKILL if blow.act is Act.KILL else signal.SIGTERM)
+            number = signal.SIGKILL if blow.act is Act.KILL else signal.SIGTERM
+            has_hit = fleet.send(blow.name, number)
+        if not has_hit:
+            # Nobody was there: it happened to nobody, and explains nothing.
+            self._history.withdraw(incident)
+            self._tell(f"{blow.act} {blow.name} missed: it is not running")
 
     async def _hit_store(self, blow: Blow) -> None:
         store = self._fleet.store

@@ -52,6 +52,10 @@ class History:
     def end(self, incident: Incident) -> None:
         incident.to_ms = now_ms()
 
+    def withdraw(self, incident: Incident) -> None:
+        """It did not happen."""
+        self.incidents = [one for one in self.incidents if one is not incident]
+
     def crashed(self, roles: Collection[Role], from_ms: int, to_ms: int) -> bool:
         """Whether one of these roles, or the store or machine below it, failed in that time."""
         return any(

@@ -87,7 +87,7 @@ class Result:
 
     @property
     def is_good(self) -> bool:
-        return self.findings.faults == 0 and self.accepted > 0
+        return self.findings.faults == 0 and self.accepted > 0 and not self.late
 
 
 async def run(options: Options, directory: Path, tell: Tell) -> Result:

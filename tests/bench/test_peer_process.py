@@ -54,4 +54,4 @@ def test_one_that_is_not_installed_comes_with_the_command_that_installs_it(
     monkeypatch.setattr("scripts.bench.peer_process.VENV", tmp_path / "nowhere")
     missing = why_missing("celery")
     assert missing is not None
-    assert "pip install -r scripts/bench/peers/requirements.txt" in missing
+    assert missing == "make bench-peers"

@@ -196,6 +196,7 @@ async def test_a_head_has_a_bound():
         told = await refusal(gate, f"GET /v1/socket HTTP/1.1\r\n{many}")
         assert told["status"] == 431
         assert str(HEAD_BYTES_MAX) in told["detail"]
+        assert gate.stats.requests == {431: 1}
 
 
 async def test_what_is_sent_after_the_answer_is_not_looked_at():

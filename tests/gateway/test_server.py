@@ -335,7 +335,7 @@ async def test_a_reader_that_stands_still_is_closed_and_resumes_where_it_was(
             while not world.gate.stats.sockets_closed:
                 await world.publish("bob", text="x" * 20_000, inbox_max=1_000)
                 count += 1
-                # Fast enough to keep it behind, slow enough not to fill the backlog before its time.
+                # Fast enough to keep it behind, slow enough not to fill the backlog.
                 await asyncio.sleep(0.01)
             heard = await slow.rest()
             assert await slow.closed() == CloseCode.TOO_SLOW

@@ -26,6 +26,7 @@ from app.wire import (
     encode_time,
     encode_users,
 )
+from workers.outcomes import log_ttl_s
 
 SHARDS = 4
 RETENTION_S = 3_600
@@ -251,6 +252,7 @@ class Sender:
                 *(self.token, keys.GROUP, keys.tag(self.shard), now_ms, self.retention_s),
                 *(self.log_max, self.parked_max, self.dead_max, self.batch(results, **more)),
                 *(encode_time(now_ms), batch_id or b"%b:%d" % (self.token, self.batches)),
+                log_ttl_s(self.retention_s),
             ],
         )
 

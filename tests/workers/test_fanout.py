@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from tests.wait import wait_until
 from tests.workers.faulty import Died, FaultyStore
 from tests.workers.rig import SHARDS, Rig, users_of
 from workers.fanout import FanoutShard
-from workers.slices import FanoutLimits, FanoutStats
+from workers.slices import LONG, FanoutLimits, FanoutStats
 from workers.watcher import StreamWatcher, WatcherStats
 
 ANN, BEN = users_of(0, 2)
@@ -134,6 +135,35 @@ async def test_two_authors_take_turns_slice_by_slice(single_rig: Rig):
     assert order[:3] == [(long.id, 0), (short.id, 0), (long.id, 1)]
 
 
+async def test_a_long_post_pauses_between_its_slices_until_something_comes(
+    single_rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    """Others want the store in between. A short post does not pause."""
+    monkeypatch.setattr("workers.fanout.LONG_GAP_S", 60)
+    rig = single_rig
+    crowd = users_of(1, 2 * (LONG + 3))
+    await rig.befriend(ANN, *crowd)
+    await rig.befriend(BEN, crowd[0])
+    long = await rig.post(ANN)
+    async with fanning_out(rig, slice_max=2):
+        for slices in range(LONG, LONG + 3):
+            await wait_until(partial(has_slices, rig, crowd, slices))
+            await asyncio.sleep(0.05)
+            assert not await has_slices(rig, crowd, slices + 1)
+            short = await rig.post(BEN)
+            await fanned_out(rig, short.id)
+        await wait_until(lambda: has_slices(rig, crowd, LONG + 3))
+        await rig.post(BEN)
+        await fanned_out(rig, long.id)
+
+
+async def has_slices(rig: Rig, crowd: list[str], count: int) -> bool:
+    """Whether so many slices of two are in their inboxes; who gets another post has the long one
+    already."""
+    reached = [user for user in crowd if (await rig.inbox.read(user, 0, 1)).events]
+    return len(reached) >= 2 * count
+
+
 async def test_an_author_with_many_posts_lets_another_s_only_one_go_second(single_rig: Rig):
     rig = single_rig
     (reader,) = users_of(1, 1)
@@ -212,6 +242,17 @@ async def test_an_inbox_that_is_full_loses_its_oldest_and_that_is_counted(single
         assert shard._stats.trimmed == 1  # at the fourth
     page = await rig.inbox.read("bob", 0, 10)
     assert (page.trimmed, page.head) == (2, 5)
+
+
+async def test_what_was_told_of_and_not_read_is_read_without_being_told_again(single_rig: Rig):
+    rig, store = single_rig, FaultyStore(single_rig.store)
+    await rig.befriend(ANN, "bob")
+    async with fanning_out(rig, store):
+        await fanned_out(rig, (await rig.post(ANN)).id)
+        await wait_until(lambda: store.calls.count("read_group") >= 2)
+        fault = store.fail("read_group")
+        await fanned_out(rig, (await rig.post(ANN)).id)
+        assert fault.hits
 
 
 async def test_an_idle_shard_asks_the_store_for_nothing(single_rig: Rig):

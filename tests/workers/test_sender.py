@@ -309,6 +309,25 @@ async def test_retries_go_out_at_their_times(single_rig: Rig, receiver: Receiver
     assert lateness.sum / 20 < 0.2  # whoever looks once a second is late by half of one
 
 
+@pytest.mark.parametrize("word", ["read_group", "XRANGE"])
+async def test_what_was_told_of_and_not_read_is_read_without_being_told_again(
+    single_rig: Rig, receiver: Receiver, word: str
+):
+    """A read that fails before it is carried out leaves no trace that anybody else would see."""
+    rig, store = single_rig, FaultyStore(single_rig.store)
+    (bob,) = users_of(1, 1)
+    async with Receiver() as new, rig.working(store, **SENDING):
+        endpoint = await rig.register(bob, receiver.url)
+        await rig.settled(await rig.fanned_out([bob]), delivered=1)
+        fault = store.fail(word)
+        await rig.endpoints.change(endpoint.id, {"url": new.url})
+        await wait_until(lambda: word != "XRANGE" or fault.hits)
+        post = await rig.fanned_out([bob])
+        await rig.settled(post, delivered=1)
+        assert fault.hits
+        await wait_until(lambda: ids(new)[f"{post.id}-1-0-{endpoint.id}"] == 1)
+
+
 async def test_a_look_at_the_schedule_for_nothing_puts_nothing_off(
     single_rig: Rig, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):

@@ -1,12 +1,9 @@
 #!lua flags=allow-oom
 -- Moves users' cursors forward: never back, never past the newest offset.
 -- KEYS  cursors, trimmed, repushes
--- ARGV  tag, user, offset, user, offset …; at most 2,000 users, since Lua's stack takes 8,000
+-- ARGV  tag, {users, offsets} (msgpack); at most 3,000 users, since Lua's stack takes 8,000
 -- Returns the cursors as they stand, one for each user.  Derived keys, all with the same tag: inbox.
-local users = {}
-for i = 2, #ARGV, 2 do
-  users[#users + 1] = ARGV[i]
-end
+local users, offsets = unpack(cmsgpack.unpack(ARGV[2]))
 local cursors = redis.call('HMGET', KEYS[1], unpack(users))
 local trimmed = {}
 if redis.call('EXISTS', KEYS[2]) == 1 then
@@ -15,17 +12,14 @@ end
 local inbox_prefix = 'inbox:' .. ARGV[1] .. ':'
 local writes, settled = {}, {}
 for i, user in ipairs(users) do
-  local said = ARGV[2 * i + 1]
-  local offset, cursor = tonumber(said), tonumber(cursors[i] or 0)
-  if offset > cursor then
+  local cursor = tonumber(cursors[i] or 0)
+  if offsets[i] > cursor then
     local head = redis.call('LLEN', inbox_prefix .. user) + (trimmed[i] or 0)
-    if offset > head then
-      offset, said = head, head
-    end
+    local offset = math.min(offsets[i], head)
     if offset > cursor then
       cursor = offset
       writes[#writes + 1] = user
-      writes[#writes + 1] = said
+      writes[#writes + 1] = offset
       settled[#settled + 1] = user
     end
   end

