@@ -40,7 +40,8 @@ MomentsError
 ├── StoreUnfit              this store must not be used as it is; the message says what to change
 │   ├── StoreUrlInvalid     its URL
 │   ├── ShardsMismatch      the number of shards
-│   └── SchemaTooNew        a newer release has been here
+│   ├── SchemaTooNew        a newer release has been here
+│   └── SchemaUnknown       none of ours has written this
 ├── EmbeddedServerError     the bundled server
 │   ├── DirectoryInUse      another process has this data directory
 │   └── ServerNotStarted    it ended, or did not answer, while starting
@@ -161,6 +162,10 @@ class ShardsMismatch(StoreUnfit):
 
 class SchemaTooNew(StoreUnfit):
     """A newer release has written this store."""
+
+
+class SchemaUnknown(StoreUnfit):
+    """What stands in the store's `meta` is nothing that any release writes."""
 
 
 class EmbeddedServerError(MomentsError):

@@ -49,7 +49,9 @@ class Recovery:
 
 
 @asynccontextmanager
-async def _service(directory: Path, lease_s: float) -> AsyncIterator[tuple[Stage, Caller]]:
+async def _service(
+    directory: Path, lease_s: float, held: int | None
+) -> AsyncIterator[tuple[Stage, Caller]]:
     settings = {
         "allow_cidrs": "127.0.0.0/8",
         "lease_s": f"{lease_s}",
@@ -57,8 +59,9 @@ async def _service(directory: Path, lease_s: float) -> AsyncIterator[tuple[Stage
         "host_in_flight_max": f"{IN_FLIGHT}",
         "in_flight_max": f"{2 * IN_FLIGHT}",  # the slow may have half of them
         "endpoint_in_flight_max": "1",
-        "held_max": f"{ENDPOINTS}",  # all of what waits when little does
     }
+    if held is not None:
+        settings["held_max"] = f"{held}"
     async with (
         Target() as target,
         Fleet(
@@ -71,9 +74,12 @@ async def _service(directory: Path, lease_s: float) -> AsyncIterator[tuple[Stage
         yield stage, caller
 
 
-async def measure_recovery(directory: Path, waiting: int, lease_s: float) -> Recovery:
-    """Raises CommandFailed when it does not come to it."""
-    async with _service(directory, lease_s) as (stage, caller):
+async def measure_recovery(
+    directory: Path, waiting: int, lease_s: float, held: int | None = None
+) -> Recovery:
+    """`held`: what a sender holds in memory at most, if not as usual. Raises CommandFailed when it
+    does not come to it."""
+    async with _service(directory, lease_s, held) as (stage, caller):
         target, fleet, loop = stage.target, stage.fleet, asyncio.get_running_loop()
         await fleet.remove("sender-1")  # it was there for the api, which asks whether posts move
         began = time.monotonic()
@@ -122,7 +128,7 @@ async def main(asked: argparse.Namespace) -> bool:
     for _ in range(asked.rounds):
         for waiting, recoveries in found.items():
             with tempfile.TemporaryDirectory(prefix="moments-recovery-") as directory:
-                one = await measure_recovery(Path(directory), waiting, asked.lease)
+                one = await measure_recovery(Path(directory), waiting, asked.lease, asked.held)
             recoveries.append(one)
             print(
                 f"{one.waiting:,} waiting (made in {one.filled_s:.1f} s), {one.in_flight} requests "
@@ -139,7 +145,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m scripts.chaos.recovery")
     parser.add_argument("--few", type=int, default=1_000, help="deliveries that wait")
     parser.add_argument("--many", type=int, default=1_000_000, help="and how many, by turns")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--held", type=int, help="deliveries that a sender holds at most")
     parser.add_argument("--lease", type=float, default=2.0, help="seconds")
     try:
         sys.exit(0 if uvloop.run(main(parser.parse_args())) else 1)

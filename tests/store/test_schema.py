@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from app.errors import SchemaTooNew, ShardsMismatch
+from app.errors import SchemaTooNew, SchemaUnknown, ShardsMismatch
 from app.store import keys
 from app.store.client import Store
-from app.store.schema import Meta, open_schema
+from app.store.schema import Meta, open_schema, read_schema
 
 
 async def test_an_empty_store_is_made_for_eight_shards_unless_told_otherwise(
@@ -46,4 +46,26 @@ async def test_the_store_of_a_newer_release_is_refused(store: Store) -> None:
     await open_schema(store, None)
     await store.execute("HSET", keys.META, "schema", 2)
     with pytest.raises(SchemaTooNew, match=r"schema 2.*only up to 1"):
+        await open_schema(store, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("schema", "0"), ("schema", "-1"), ("schema", "new"), ("shards", "many"), ("epoch", "")],
+)
+async def test_what_no_release_writes_is_refused_and_left_as_it_is(
+    store: Store, field: str, value: str
+) -> None:
+    await open_schema(store, None)
+    await store.execute("HSET", keys.META, field, value)
+    before = await store.execute("HGETALL", keys.META)
+    for opening in (open_schema, read_schema):
+        with pytest.raises(SchemaUnknown, match="no release writes"):
+            await opening(store, None)
+    assert await store.execute("HGETALL", keys.META) == before
+
+
+async def test_a_key_of_somebody_elses_by_that_name_is_refused(store: Store) -> None:
+    await store.execute("HSET", keys.META, "name", "of another application")
+    with pytest.raises(SchemaUnknown):
         await open_schema(store, None)
