@@ -1,5 +1,7 @@
 """From entries of the delivery streams to deliveries that can be sent, in a few round trips."""
 
+import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,10 +11,17 @@ from app.domain.delivery import State
 from app.domain.ids import WebhookDelivery, parse_delivery_id
 from app.domain.post import Event, EventKind, Post
 from app.errors import DecodeError
-from app.store import keys
+from app.store import canary, keys
 from app.store.bodies import Bodies
 from app.store.client import Store
-from app.wire import Record, decode_deliveries, decode_event, decode_record, decode_roster
+from app.wire import (
+    Record,
+    decode_deliveries,
+    decode_event,
+    decode_record,
+    decode_roster,
+    stream_fields,
+)
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch, kind_of, size_of
 from workers.targets import Targets
@@ -20,6 +29,9 @@ from workers.targets import Targets
 if TYPE_CHECKING:
     from workers.sender import SenderShard
 
+log = logging.getLogger(__name__)
+
+PART_ROWS = 256  # deliveries made ready before the loop gets to do something else
 FRESH_MS = 5_000  # so long after its fan-out a delivery is sent without looking at blocks again
 
 Fields = dict[bytes, bytes]
@@ -28,12 +40,14 @@ Ending = tuple[State, str]  # what becomes of a delivery without an attempt, and
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """An entry of `deliveries`: `rows` are endpoint, recipient and offset."""
+    """An entry of `deliveries`: `rows` are endpoint, recipient and offset. `is_large`: the whole
+    event goes to very many."""
 
     entry: bytes
     event: Event
     number: int
     rows: list[tuple[str, str, int]]
+    is_large: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +61,11 @@ class Again:
 @dataclass(slots=True)
 class Admitted:
     """What is left to do of one entry. Items in `endings` are not to be sent. `author` is that of
-    the post, "" when it is no longer kept."""
+    the post, "" when it is no longer kept; `is_large`: the whole event goes to very many."""
 
     entry: Entry
     author: str = ""
+    is_large: bool = False
     items: list[Item] = field(default_factory=list[Item])
     endings: dict[Item, Ending] = field(default_factory=dict[Item, Ending])
 
@@ -59,7 +74,8 @@ def parse_slice(entry: bytes, fields: Fields) -> Slice:
     """Raises `DecodeError`."""
     try:
         rows = decode_deliveries(fields[b"d"])
-        return Slice(entry, decode_event(fields[b"e"]), int(fields[b"s"]), rows)
+        event, number = decode_event(fields[b"e"]), int(fields[b"s"])
+        return Slice(entry, event, number, rows, is_large=b"l" in fields)
     except (KeyError, ValueError, TypeError) as error:
         raise DecodeError("slice", entry) from error
 
@@ -84,6 +100,68 @@ class Intake:
         self._targets = targets
         self._dispatch = dispatch
 
+    async def admit(
+        self, owner: "SenderShard", entries: Sequence[Any], again: bool, *, pending: bool
+    ) -> None:
+        """Offers its owner what is in entries of a stream, but those that are there already."""
+        fresh: list[Slice | Again] = []
+        rows = 0
+        for id_, raw in entries:
+            if owner.knows(id_, again):
+                continue
+            fields = stream_fields(raw or ())
+            if b"k" in fields and not again:
+                await self._note_canary(fields[b"k"])
+                owner.close_entry(Entry(id_, again))
+                continue
+            try:
+                read = parse_again(id_, fields) if again else parse_slice(id_, fields)
+            except DecodeError as error:
+                self._drop_unreadable(owner, Entry(id_, again), error, fields)
+                continue
+            fresh.append(read)
+            rows += 1 if isinstance(read, Again) else len(read.rows)
+            if rows >= PART_ROWS:
+                await self._admit_part(owner, fresh, pending)
+                fresh, rows = [], 0
+                await asyncio.sleep(0)
+        await self._admit_part(owner, fresh, pending)
+
+    async def _admit_part(
+        self, owner: "SenderShard", fresh: Sequence[Slice | Again], pending: bool
+    ) -> None:
+        """When something in the ledger cannot be read, finds out whose it is, and drops that entry
+        alone."""
+        slices = [each for each in fresh if isinstance(each, Slice)]
+        again = [each for each in fresh if isinstance(each, Again)]
+        admitted: list[Admitted] = []
+        try:
+            if slices:
+                admitted += await self.slices(owner, slices, pending)
+            if again:
+                admitted += await self.again(owner, again)
+        except DecodeError as error:
+            if len(fresh) == 1:
+                [one] = fresh
+                entry = Entry(one.entry, isinstance(one, Again))
+                self._drop_unreadable(owner, entry, error, {})
+                return
+            for each in fresh:
+                await self._admit_part(owner, [each], pending)
+            return
+        owner.offer(admitted)
+
+    def _drop_unreadable(
+        self, owner: "SenderShard", entry: Entry, error: DecodeError, fields: Fields
+    ) -> None:
+        extra = {"shard": self._shard, "entry": entry.id, "fields": fields, "error": str(error)}
+        log.error("entry cannot be read", extra=extra)
+        owner.close_entry(entry)
+
+    async def _note_canary(self, born: bytes) -> None:
+        if born.isdigit():
+            await canary.arrived(self._store, self._shard, int(born))
+
     async def slices(
         self, owner: "SenderShard", slices: Sequence[Slice], pending: bool
     ) -> list[Admitted]:
@@ -97,7 +175,7 @@ class Intake:
         admitted: list[Admitted] = []
         aged: list[Item] = []
         for slice_, known in zip(slices, done, strict=True):
-            made = Admitted(Entry(slice_.entry, False))
+            made = Admitted(Entry(slice_.entry, False), is_large=slice_.is_large)
             made.items = [
                 Item(owner, made.entry, slice_.event, slice_.number, endpoint, user, offset)
                 for endpoint, user, offset in slice_.rows

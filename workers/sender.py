@@ -17,23 +17,13 @@ from app.clock import now_ms, steady_ms
 from app.domain.breaker import EndpointState
 from app.domain.delivery import State
 from app.domain.ids import shard_of_id
-from app.errors import DecodeError, LeaseLost, StoreError
-from app.store import canary, keys
+from app.errors import LeaseLost, StoreError
+from app.store import keys
 from app.store.client import Store
 from app.store.durability import Ack
-from app.wire import stream_fields
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch
-from workers.intake import (
-    Admitted,
-    Again,
-    Ending,
-    Fields,
-    Intake,
-    Slice,
-    parse_again,
-    parse_slice,
-)
+from workers.intake import Admitted, Ending, Intake
 from workers.notices import endpoint_disabled
 from workers.outcomes import OutcomeLimits, OutcomeStats, OutcomeWriter, Written
 from workers.pulse import Pulse
@@ -53,7 +43,6 @@ Beginning = tuple[Item, Ending | None]
 READ_MAX = 64  # entries of one stream in one read
 ROWS_MAX = 512  # deliveries of one entry, unless its recipients have several endpoints each
 MOVE_MAX = 500
-PART_ROWS = 256  # deliveries made ready before the loop gets to do something else
 FULL_WAIT_MS = 100  # until the next look, when the stream has no room for what is due
 WAIT_MAX_S = 5.0  # a clock that was set is noticed at the latest then
 BACKOFF_MAX_S = 2.0
@@ -327,7 +316,7 @@ class SenderShard:
         elif entries:
             stream.seen(entries[-1][0])
             stream.news |= len(entries) >= count
-        await self._admit(entries, again, pending=after is not None)
+        await self._intake.admit(self, entries, again, pending=after is not None)
         return after is not None or stream.news
 
     async def _take(self, stream: bytes, count: int, after: bytes) -> list[Any]:
@@ -342,77 +331,19 @@ class SenderShard:
             await self._store.settle([stream], self._ack)
         return entries
 
-    async def _admit(self, entries: Sequence[Any], again: bool, *, pending: bool) -> None:
-        """Brings entries to the dispatch, but those that are here already."""
-        fresh: list[Slice | Again] = []
-        rows = 0
-        for id_, raw in entries:
-            if id_ in self._entries[again]:
-                continue
-            fields = stream_fields(raw or ())
-            if b"k" in fields and not again:
-                await self._note_canary(fields[b"k"])
-                self._close(Entry(id_, again))
-                continue
-            try:
-                read = parse_again(id_, fields) if again else parse_slice(id_, fields)
-            except DecodeError as error:
-                self._drop_unreadable(Entry(id_, again), error, fields)
-                continue
-            fresh.append(read)
-            rows += 1 if isinstance(read, Again) else len(read.rows)
-            if rows >= PART_ROWS:
-                await self._admit_part(fresh, pending)
-                fresh, rows = [], 0
-                await asyncio.sleep(0)
-        await self._admit_part(fresh, pending)
+    def knows(self, entry: bytes, again: bool) -> bool:
+        """Whether an entry is here already, and not acknowledged yet."""
+        return entry in self._entries[again]
 
-    async def _admit_part(self, fresh: Sequence[Slice | Again], pending: bool) -> None:
-        self._stats.read += len(fresh)
-        try:
-            self._offer(await self._complete(fresh, pending))
-        except DecodeError as error:
-            await self._admit_singly(fresh, error, pending)
-
-    async def _note_canary(self, born: bytes) -> None:
-        if born.isdigit():
-            await canary.arrived(self._store, self._shard, int(born))
-
-    async def _complete(self, fresh: Sequence[Slice | Again], pending: bool) -> list[Admitted]:
-        slices = [each for each in fresh if isinstance(each, Slice)]
-        again = [each for each in fresh if isinstance(each, Again)]
-        admitted: list[Admitted] = []
-        if slices:
-            admitted += await self._intake.slices(self, slices, pending)
-        if again:
-            admitted += await self._intake.again(self, again)
-        return admitted
-
-    async def _admit_singly(
-        self, fresh: Sequence[Slice | Again], error: DecodeError, pending: bool
-    ) -> None:
-        """Something in the ledger cannot be read: finds out whose it is, and drops that entry."""
-        if len(fresh) == 1:
-            self._drop_unreadable(Entry(fresh[0].entry, isinstance(fresh[0], Again)), error, {})
-            return
-        for each in fresh:
-            try:
-                self._offer(await self._complete([each], pending))
-            except DecodeError as single:
-                await self._admit_singly([each], single, pending)
-
-    def _drop_unreadable(self, entry: Entry, error: DecodeError, fields: Fields) -> None:
-        extra = {"shard": self._shard, "entry": entry.id, "fields": fields, "error": str(error)}
-        log.error("entry cannot be read", extra=extra)
-        self._close(entry)
-
-    def _offer(self, admitted: Sequence[Admitted]) -> None:
+    def offer(self, admitted: Sequence[Admitted]) -> None:
         """What was read begins when it is its author's turn."""
+        self._stats.read += len(admitted)
         for made in admitted:
             if self.has_ended:
                 return  # left in the stream, for the next owner
             self._hold(made)
-            self._turns.add(made.author, [(item, made.endings.get(item)) for item in made.items])
+            beginnings = [(item, made.endings.get(item)) for item in made.items]
+            self._turns.add(made.author, beginnings, is_large=made.is_large)
 
     def _is_ours(self, beginning: Beginning) -> bool:
         return beginning[0].owner is self
@@ -436,7 +367,7 @@ class SenderShard:
         entry.left = count
         if count == 0:
             self._stats.expired += 1
-            self._close(entry)
+            self.close_entry(entry)
             return
         self._in_hand += count
         self._held += count
@@ -507,7 +438,8 @@ class SenderShard:
         self._held_bytes -= size
         self._room.give(count, size)
 
-    def _close(self, entry: Entry) -> None:
+    def close_entry(self, entry: Entry) -> None:
+        """There is nothing to do about an entry: it is only acknowledged."""
         self._entries[entry.again][entry.id] = entry
         self.writer.close_entry(entry.id, entry.again)
 

@@ -15,6 +15,7 @@ from app.store.durability import Ack
 from app.wire import decode_audience, decode_roster, encode_event, encode_time, encode_users
 
 LONG = 2  # slices; most posts have no more
+LARGE = 2_000  # recipients: senders begin the deliveries of a larger event at a pace
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Turn:
     last: bool
     type: str = ""
     deleted: bool = False
+    is_large: bool = False
     members: list[str] = field(default_factory=list[str])
     by_shard: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
 
@@ -136,8 +138,8 @@ class Slicer:
             if answer == b"missing":
                 turns.append(Turn(work, -1, last=True))
                 continue
-            number, last, deleted, type_, audience, *members = answer
-            turn = Turn(work, number, bool(last), type_.decode(), bool(deleted))
+            number, last, deleted, type_, audience, size, *members = answer
+            turn = Turn(work, number, bool(last), type_.decode(), bool(deleted), size > LARGE)
             if work.audience is None:
                 work.audience = decode_audience(audience)
             admits = work.audience.admits
@@ -310,6 +312,7 @@ class Slicer:
                 limits.sockets_ttl_s,
                 encode_users(turn.by_shard[shard]),
                 turn.work.spared,
+                int(turn.is_large),
             ],
         )
 

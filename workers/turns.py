@@ -15,48 +15,46 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 ROUND_S = 0.001  # at least, from the beginning of one round to that of the next
-AT_ONCE = 32  # begun before the loop gets to do something else: about a millisecond
-# Of one author in a round: at first, as long as most posts last, and then.
-FIRST, FIRST_UP_TO, THEN = 32, 256, 8
+AT_ONCE = 32  # of one author in a round, and of all before the loop gets to do something else
+# Of large events. Slower costs more, since work comes in smaller pieces; a post to a thousand is
+# over in the time that two of ten thousand would take from the others.
+AT_ONCE_OF_LARGE = 8
 
-
-class _Line(Generic[T]):
-    """What waits of one author. `begun`: since it was last empty."""
-
-    __slots__ = ("begun", "items")
-
-    def __init__(self) -> None:
-        self.items: deque[T] = deque()
-        self.begun = 0
+_Key = tuple[str, bool]  # the author, and whether these are of large events
 
 
 class Turns(Generic[T]):
-    """All shards of one process put in what they have read. An author's own stay in order."""
+    """All shards of one process put in what they have read. What an author has of small events
+    stays in order, and so does what they have of large ones."""
 
     def __init__(self) -> None:
-        self._lines: OrderedDict[str, _Line[T]] = OrderedDict()  # by author; none is empty
+        self._lines: OrderedDict[_Key, deque[T]] = OrderedDict()  # none is empty
         self._added = asyncio.Event()
 
     def __len__(self) -> int:
-        return sum(len(line.items) for line in self._lines.values())
+        return sum(map(len, self._lines.values()))
 
-    def add(self, author: str, items: Sequence[T]) -> None:
+    def add(self, author: str, items: Sequence[T], *, is_large: bool = False) -> None:
         if not items:
             return
-        line = self._lines.get(author)
+        key = (author, is_large)
+        line = self._lines.get(key)
         if line is None:
-            line = self._lines[author] = _Line()
-        line.items.extend(items)
+            self._lines[key] = deque(items)
+        else:
+            line.extend(items)
         self._added.set()
 
     def take_back(self, is_wanted: Callable[[T], bool]) -> list[T]:
         """Takes out whatever is wanted back, in its order."""
         taken: list[T] = []
-        for author, line in list(self._lines.items()):
-            taken += [item for item in line.items if is_wanted(item)]
-            line.items = deque(item for item in line.items if not is_wanted(item))
-            if not line.items:
-                del self._lines[author]
+        for key, line in list(self._lines.items()):
+            taken += [item for item in line if is_wanted(item)]
+            rest = deque(item for item in line if not is_wanted(item))
+            if rest:
+                self._lines[key] = rest
+            else:
+                del self._lines[key]
         return taken
 
     async def run(self, begin: Callable[[T], None]) -> None:
@@ -76,12 +74,12 @@ class Turns(Generic[T]):
         for _ in range(len(self._lines)):
             if not self._lines:
                 return
-            author, line = self._lines.popitem(last=False)
-            count = min(FIRST if line.begun < FIRST_UP_TO else THEN, len(line.items))
-            line.begun += count
-            some = [line.items.popleft() for _ in range(count)]
-            if line.items:
-                self._lines[author] = line
+            key, line = self._lines.popitem(last=False)
+            _, is_large = key
+            count = min(AT_ONCE_OF_LARGE if is_large else AT_ONCE, len(line))
+            some = [line.popleft() for _ in range(count)]
+            if line:
+                self._lines[key] = line
             for item in some:
                 begin(item)
             begun += count

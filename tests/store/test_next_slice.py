@@ -32,6 +32,7 @@ class Slice:
     type: str
     audience: Audience
     members: list[str]
+    size: int
 
 
 class Worker:
@@ -57,10 +58,10 @@ class Worker:
         )
         if isinstance(answer, bytes):
             return answer
-        number, last, deleted, type_, audience, *members = answer
+        number, last, deleted, type_, audience, size, *members = answer
         return Slice(
             *(number, bool(last), bool(deleted), type_.decode()),
-            *(decode_audience(audience), [member.decode() for member in members]),
+            *(decode_audience(audience), [member.decode() for member in members], size),
         )
 
     async def all(self, event: Event) -> list[list[str]]:
@@ -116,6 +117,18 @@ async def test_a_slice_says_that_it_is_the_last_or_the_next_one_is_none(
     slices = await worker.all(await Service.on(store).post())
     assert [user for members in slices for user in members] == friends
     assert all(len(members) <= 3 for members in slices)
+
+
+async def test_each_slice_says_about_how_many_the_whole_event_goes_to(store: Store) -> None:
+    await graph_of(store, friends=[f"f{n}" for n in range(7)], followers=["f0", "e1"])
+    worker = await Worker(store).take()
+    event = await Service.on(store).post()
+    sizes = []
+    for finished in (-1, 0, 1):
+        found = await worker.next(event, finished)
+        assert isinstance(found, Slice)
+        sizes.append(found.size)
+    assert sizes == [9, 9, 9]  # who is both counts twice
 
 
 async def test_blocks_either_way_are_left_out(store: Store) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from tests.wait import wait_until
 from tests.workers.faulty import Died, FaultyStore
 from tests.workers.rig import SHARDS, Rig, users_of
 from workers.fanout import FanoutShard
+from workers.intake import parse_slice
 from workers.slices import LONG, FanoutLimits, FanoutStats
 from workers.watcher import StreamWatcher, WatcherStats
 
@@ -135,26 +135,22 @@ async def test_two_authors_take_turns_slice_by_slice(single_rig: Rig):
     assert order[:3] == [(long.id, 0), (short.id, 0), (long.id, 1)]
 
 
-async def test_a_long_post_pauses_between_its_slices_until_something_comes(
+async def test_a_long_post_pauses_between_its_slices_and_others_do_not_wait_for_it(
     single_rig: Rig, monkeypatch: pytest.MonkeyPatch
 ):
-    """Others want the store in between. A short post does not pause."""
     monkeypatch.setattr("workers.fanout.LONG_GAP_S", 60)
     rig = single_rig
-    crowd = users_of(1, 2 * (LONG + 3))
+    crowd = users_of(1, 2 * (LONG + 20))
     await rig.befriend(ANN, *crowd)
     await rig.befriend(BEN, crowd[0])
-    long = await rig.post(ANN)
+    await rig.post(ANN)
     async with fanning_out(rig, slice_max=2):
-        for slices in range(LONG, LONG + 3):
-            await wait_until(partial(has_slices, rig, crowd, slices))
+        for posts in range(3):
+            await wait_until(lambda: has_slices(rig, crowd, LONG))
             await asyncio.sleep(0.05)
-            assert not await has_slices(rig, crowd, slices + 1)
-            short = await rig.post(BEN)
-            await fanned_out(rig, short.id)
-        await wait_until(lambda: has_slices(rig, crowd, LONG + 3))
-        await rig.post(BEN)
-        await fanned_out(rig, long.id)
+            # Whatever comes ends the pause before a slice or two.
+            assert not await has_slices(rig, crowd, LONG + 5 * posts + 5)
+            await fanned_out(rig, (await rig.post(BEN)).id)
 
 
 async def has_slices(rig: Rig, crowd: list[str], count: int) -> bool:
@@ -162,6 +158,27 @@ async def has_slices(rig: Rig, crowd: list[str], count: int) -> bool:
     already."""
     reached = [user for user in crowd if (await rig.inbox.read(user, 0, 1)).events]
     return len(reached) >= 2 * count
+
+
+async def test_the_deliveries_of_a_large_event_are_marked(
+    single_rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("workers.slices.LARGE", 3)
+    rig = single_rig
+    crowd = users_of(1, 4)
+    for user in crowd:
+        await rig.register(user, "http://127.0.0.1:9/")
+    await rig.befriend(ANN, *crowd)
+    await rig.befriend(BEN, *crowd[:3])
+    large, small = await rig.post(ANN), await rig.post(BEN)
+    async with fanning_out(rig, slice_max=2):
+        await fanned_out(rig, large.id, small.id)
+    entries = await rig.store.execute("XRANGE", keys.deliveries(1), "-", "+")
+    slices = [parse_slice(id_, stream_fields(raw)) for id_, raw in entries]
+    assert {slice_.event.post: slice_.is_large for slice_ in slices} == {
+        large.id: True,
+        small.id: False,
+    }
 
 
 async def test_an_author_with_many_posts_lets_another_s_only_one_go_second(single_rig: Rig):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.wait import wait_until
-from workers.turns import AT_ONCE, FIRST, FIRST_UP_TO, THEN, Turns
+from workers.turns import AT_ONCE, AT_ONCE_OF_LARGE, Turns
 
 Item = tuple[str, int]
 
@@ -47,46 +47,47 @@ async def test_an_authors_own_begin_in_their_order():
 
 async def test_a_few_do_not_wait_for_many_that_came_before():
     turns: Turns[Item] = Turns()
-    turns.add("celebrity", items("celebrity", 10_000))
+    turns.add("busy", items("busy", 10_000))
     turns.add("bob", items("bob", 40))
     found = await begun(turns)
     last_of_bob = max(place for place, (author, _) in enumerate(found) if author == "bob")
-    assert last_of_bob < 2 * FIRST + 40
+    assert last_of_bob < 2 * AT_ONCE + 40
 
 
-async def test_one_author_gets_more_at_first_than_later_in_a_round():
+async def test_of_large_events_less_begins_in_a_round():
     turns: Turns[Item] = Turns()
-    for author in ("ann", "bob"):
-        turns.add(author, items(author, FIRST_UP_TO + 10 * THEN))
+    turns.add("celebrity", items("celebrity", 10 * AT_ONCE), is_large=True)
+    turns.add("bob", items("bob", 10 * AT_ONCE))
     found = [author for author, _ in await begun(turns)]
-    assert found[: 2 * FIRST] == ["ann"] * FIRST + ["bob"] * FIRST
-    assert found[-2 * THEN :] == ["ann"] * THEN + ["bob"] * THEN
+    assert found[: AT_ONCE + AT_ONCE_OF_LARGE] == (
+        ["celebrity"] * AT_ONCE_OF_LARGE + ["bob"] * AT_ONCE
+    )
+    assert found[-1] == "celebrity"
+
+
+async def test_a_small_event_of_whoever_has_a_large_one_does_not_wait_for_it():
+    turns: Turns[Item] = Turns()
+    turns.add("celebrity", items("large", 1_000), is_large=True)
+    turns.add("celebrity", items("small", 10))
+    found = [name for name, _ in await begun(turns)]
+    assert found[: AT_ONCE_OF_LARGE + 10] == ["large"] * AT_ONCE_OF_LARGE + ["small"] * 10
 
 
 async def test_the_loop_gets_its_turn_as_well():
     turns: Turns[Item] = Turns()
     for author in range(20):
-        turns.add(f"author-{author}", items(f"author-{author}", FIRST))
+        turns.add(f"author-{author}", items(f"author-{author}", AT_ONCE))
     seen: list[int] = []
     found: list[Item] = []
 
     async def look() -> None:
-        while len(found) < 20 * FIRST:
+        while len(found) < 20 * AT_ONCE:
             seen.append(len(found))
             await asyncio.sleep(0)
 
     async with running(turns, found.append):
         await look()
     assert max(after - before for before, after in pairwise(seen)) <= AT_ONCE
-
-
-async def test_who_comes_back_after_all_had_begun_is_new_again():
-    turns: Turns[Item] = Turns()
-    turns.add("ann", items("ann", FIRST_UP_TO + THEN))
-    await begun(turns)
-    turns.add("ann", items("ann", FIRST))
-    turns.add("bob", items("bob", 1))
-    assert [author for author, _ in await begun(turns)] == ["ann"] * FIRST + ["bob"]
 
 
 async def test_what_is_taken_back_does_not_begin():
@@ -100,7 +101,7 @@ async def test_what_is_taken_back_does_not_begin():
 
 async def test_what_fails_is_seen():
     turns: Turns[Item] = Turns()
-    turns.add("ann", items("ann", FIRST + 1))
+    turns.add("ann", items("ann", AT_ONCE + 1))
 
     def begin(item: Item) -> None:
         raise ZeroDivisionError
@@ -126,14 +127,20 @@ async def test_items_that_are_put_in_while_others_begin_begin_too():
     assert found == items("ann", 51)
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 300)), max_size=12))
-def test_everything_begins_once_and_in_its_authors_order(added: list[tuple[str, int]]):
+ADDED = st.lists(
+    st.tuples(st.sampled_from("abcd"), st.integers(0, 100), st.booleans()), max_size=12
+)
+
+
+@given(ADDED)
+def test_everything_begins_once_and_in_its_authors_order(added: list[tuple[str, int, bool]]):
     turns: Turns[Item] = Turns()
     expected: dict[str, list[Item]] = {}
-    for number, (author, count) in enumerate(added):
-        some = items(author, count, number * 1_000)
-        turns.add(author, some)
-        expected.setdefault(author, []).extend(some)
+    for number, (author, count, is_large) in enumerate(added):
+        name = f"{author} {is_large}"
+        some = items(name, count, number * 1_000)
+        turns.add(author, some, is_large=is_large)
+        expected.setdefault(name, []).extend(some)
     found = asyncio.run(begun(turns)) if len(turns) else []
     for author, of_author in expected.items():
         assert [item for item in found if item[0] == author] == of_author

@@ -1,7 +1,8 @@
 -- Fans one slice of an event out to its recipients of one shard: inboxes, ledger, streams.
 -- KEYS  roster, tally, routes, trimmed, deliveries
 -- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
---       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or ''
+--       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or '',
+--       1 when the whole event goes to very many
 --       sockets_max 0: no gateway is told; push_slice does that, once the slice is safe
 -- Returns {recipients, webhook deliveries, inboxes trimmed}; {0, 0, 0} when this slice was fanned
 -- out before.
@@ -115,7 +116,11 @@ redis.call('SET', KEYS[1], cmsgpack.pack({users, offsets, endpoints, at_ms}), 'E
 redis.call('HINCRBY', KEYS[2], 'recipients', #users)
 if n_webhook > 0 then
   redis.call('HINCRBY', KEYS[2], 'webhooks', n_webhook)
-  redis.call('XADD', KEYS[5], '*', 'e', event, 's', ARGV[4], 'd', cmsgpack.pack(deliveries))
+  local fields = {'e', event, 's', ARGV[4], 'd', cmsgpack.pack(deliveries)}
+  if ARGV[12] == '1' then
+    fields[7], fields[8] = 'l', '1'
+  end
+  redis.call('XADD', KEYS[5], '*', unpack(fields))
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 local sockets_max = tonumber(ARGV[8])

@@ -2,8 +2,8 @@
 -- KEYS  lease, post, friends, followers, blocks, blockers   (all of the author's shard)
 -- ARGV  token, version, slice just finished (-1: none, resume where the last owner was), limit
 -- Returns 'lost' (lease), 'missing' (no such post), or
---   {slice, last, deleted, type, audience, member, member, …}
--- slice is -1 when nothing is left. For versions above 1 there are no members: the recipients
+--   {slice, last, deleted, type, audience, size, member, member, …}
+-- size: about how many the whole event goes to. slice is -1 when nothing is left. For versions above 1 there are no members: the recipients
 -- are those in the rosters of version 1.
 --
 -- The range of a slice is stored before it is fanned out. A second run after a crash re-reads
@@ -18,7 +18,7 @@ if not post[1] then
   return 'missing'
 end
 local deleted = post[3] and 1 or 0
-local result = {-1, 1, deleted, post[1], post[2] or ''}
+local result = {-1, 1, deleted, post[1], post[2] or '', 0}
 
 local slice, from, to = -1, '', ''
 if post[4] == 'done' then
@@ -38,7 +38,7 @@ if version ~= '1' then
     return result
   end
   redis.call('HSET', KEYS[2], field, slice .. '  ')
-  result[1], result[2] = slice, (slice + 1 >= slices) and 1 or 0
+  result[1], result[2], result[6] = slice, (slice + 1 >= slices) and 1 or 0, slices * limit
   return result
 end
 
@@ -58,8 +58,9 @@ local function is_before(x, y)
   return #x < #y
 end
 
-local page, last = {}, 1
+local page, last, size = {}, 1, 0
 if only then
+  size = #only
   if not resume then
     slice = slice + 1
   end
@@ -76,6 +77,7 @@ if only then
   end
   redis.call('HSET', KEYS[2], 'fanned:1', slice .. '  ')
 else
+  size = redis.call('ZCARD', KEYS[3]) + redis.call('ZCARD', KEYS[4])
   local low, high = '-', '+'
   if resume then
     if from ~= '' then low = '(' .. from end
@@ -112,7 +114,7 @@ else
     redis.call('HSET', KEYS[2], 'fanned:1', slice .. ' ' .. from .. ' ' .. to)
   end
 end
-result[1], result[2] = slice, last
+result[1], result[2], result[6] = slice, last, size
 if #page == 0 then
   return result
 end
