@@ -54,6 +54,7 @@ class Sizes:
     people: int = 2_000
     audience: int = 1_000
     rounds: int = ROUNDS
+    seconds: float = 4.0
 
 
 FULL = Sizes(friends=(10, 100, 1_000, 10_000), sockets=(100, 1_000, 10_000, 18_000),
@@ -67,10 +68,14 @@ def _people(group: Group, count: int, friends: int, authors: int, prefix: str) -
 
 
 async def _played(
-    service: RunningService, workload: Workload, arrived: Callable[[], Awaitable[int]], of: Sizes
+    service: RunningService,
+    workload: Workload,
+    arrived: Callable[[], Awaitable[int]],
+    of: Sizes,
+    seconds: float = 0.0,
 ) -> Point:
     friends = len(workload.authors[0].friends)
-    load = Load(max(1, of.deliveries // friends))
+    load = Load(max(1, of.deliveries // friends), seconds)
     ours = ServicePipeline(service, workload, arrived)
     await ours.play(load)  # so that connections are open, and endpoints known
     plays = [await ours.play(load) for _ in range(of.rounds)]
@@ -116,7 +121,8 @@ async def circles(directory: Path, of: Sizes) -> list[Point]:
 
 
 async def sockets(directory: Path, of: Sizes) -> list[Point]:
-    """By socket, with ever more of them open; a post goes to 100."""
+    """By socket, with ever more of them open; a post goes to 100. Evenly: of posts made at once
+    many would come to the same socket where there are few, and share a write."""
     found: list[Point] = []
     async with AsyncExitStack() as open_:
         crowd = await _crowd(open_, directory)
@@ -131,7 +137,7 @@ async def sockets(directory: Path, of: Sizes) -> list[Point]:
                 await befriend(service.caller, workload, _ignore)
             await _open(service, crowd, workload.people[opened:])
             opened = len(workload.people)
-            point = await _played(service, workload, _frames(crowd), of)
+            point = await _played(service, workload, _frames(crowd), of, of.seconds)
             found.append(replace(point, size=opened))
     return found
 

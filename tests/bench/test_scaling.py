@@ -11,7 +11,14 @@ from scripts.bench.scaling import SERIES, Sizes, measure
 pytestmark = pytest.mark.timeout(150)  # a busy machine starts five services
 
 TINY = Sizes(
-    friends=(2, 4), sockets=(4, 6), deliveries=8, of_sockets=2, people=4, audience=2, rounds=1
+    friends=(2, 4),
+    sockets=(4, 6),
+    deliveries=8,
+    of_sockets=2,
+    people=4,
+    audience=2,
+    rounds=1,
+    seconds=0.2,
 )
 
 
