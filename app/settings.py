@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.credential import may_be_api_key
 from app.domain.shard import SHARDS_MAX
 
 AckMode = Literal["memory", "fsync", "replica"]
@@ -53,7 +54,9 @@ class Settings(BaseSettings):
 
     # Who may call
     admin_key: str | None = _of(
-        None, "The first admin key. `moments up` makes one into DIR/admin.key.", min_length=16
+        None,
+        "The first admin key: mk_ and 13 characters or more. `moments up` makes one into "
+        "DIR/admin.key.",
     )
     token_secret: str | None = _of(
         None,
@@ -189,6 +192,17 @@ class Settings(BaseSettings):
     drain_timeout_s: float = _of(20.0, "Shutdown: how long work in flight may take.", ge=0)
     log_format: LogFormat = _of("auto", "text, json, or text on a terminal and json elsewhere.")
     log_level: Literal["debug", "info", "warning", "error"] = _of("info", "Least level logged.")
+
+    @field_validator("admin_key")
+    @classmethod
+    def _check_admin_key(cls, value: str | None) -> str | None:
+        """Without its first characters it would be taken for a user token, and never let in."""
+        if value is None or may_be_api_key(value):
+            return value
+        raise ValueError(
+            "an API key begins with mk_ and goes on with 13 to 509 letters, digits or signs, with "
+            'no space: make one with `echo "mk_$(openssl rand -hex 32)"`'
+        )
 
     @field_validator("retry_schedule_s", mode="before")
     @classmethod

@@ -90,5 +90,5 @@ async def _look_for_admin(store: Store, settings: Settings) -> Finding:
     return fault(
         "admin key",
         f"{variable('admin_key')} is not set and the store has none, so that nobody can make API "
-        "keys. Set it for the api: mk_ and 32 random characters or more",
+        'keys. Give the api one that `echo "mk_$(openssl rand -hex 32)"` makes',
     )

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from app.domain.credential import API_KEY_PREFIX
 from app.errors import TooManyApiKeys
 from app.store import keys
 from app.store.client import Store
 from app.store.replies import pairs
 
-PREFIX = "mk_"
 _ID_LENGTH = 12  # of the digest, in hex: what names a key in lists and logs
 
 
@@ -55,7 +55,7 @@ class ApiKeys:
 
     async def create(self, name: str, scopes: frozenset[Scope], now_ms: int) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
-        secret = PREFIX + secrets.token_urlsafe(32)
+        secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
         key = await self._save(secret, name, scopes, now_ms, self._api_keys_max)
         if key is None:
             raise TooManyApiKeys(f"there are {self._api_keys_max} API keys already")
@@ -73,7 +73,7 @@ class ApiKeys:
     ) -> ApiKey | None:
         digest = _digest(secret)
         row = {
-            "hint": secret[: len(PREFIX) + 5],
+            "hint": secret[: len(API_KEY_PREFIX) + 5],
             "name": name,
             "scopes": sorted(scopes),
             "at": now_ms,

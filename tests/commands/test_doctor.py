@@ -149,6 +149,17 @@ async def test_keys_that_cannot_be_used_are_told_and_not_shown(
     assert "not a PEM public key" in text_of(findings, "token secret")
 
 
+@pytest.mark.parametrize("bad", ["a-key-of-any-form", "mk_too-short", "MK_" + "x" * 40])
+async def test_an_admin_key_that_nobody_could_be_let_in_with_is_told_and_not_shown(
+    given: Set, tmp_path: Path, bad: str
+) -> None:
+    given(admin_key=bad)
+    text = text_of(await diagnose(tmp_path), "settings")
+    assert text.startswith("MOMENTS_ADMIN_KEY: an API key begins with mk_")
+    assert 'echo "mk_$(openssl rand -hex 32)"' in text
+    assert bad not in text
+
+
 async def test_an_admin_key_in_the_store_is_enough(
     single_store: Store, single_store_url: str, given: Set, tmp_path: Path
 ) -> None:

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from app.domain.credential import API_KEY_PREFIX
 from app.errors import TooManyApiKeys
 from app.store import keys
-from app.store.apikeys import PREFIX, ApiKeys, Scope
+from app.store.apikeys import ApiKeys, Scope
 from app.store.client import Store
 
 READ = frozenset({Scope.READ})
@@ -16,7 +17,7 @@ SECRET = "mk_" + "s" * 30
 async def test_a_key_is_found_by_its_secret_and_the_store_does_not_hold_it(store: Store) -> None:
     api_keys = ApiKeys(store, api_keys_max=3)
     key, secret = await api_keys.create("ci", READ, 1234)
-    assert secret.startswith(PREFIX)
+    assert secret.startswith(API_KEY_PREFIX)
     assert await api_keys.find(secret) == key
     assert (key.name, key.scopes, key.created_at_ms) == ("ci", READ, 1234)
     assert secret.startswith(key.hint)
