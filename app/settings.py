@@ -55,8 +55,8 @@ class Settings(BaseSettings):
     # Who may call
     admin_key: str | None = _of(
         None,
-        "The first admin key: mk_ and 13 characters or more. `moments up` makes one into "
-        "DIR/admin.key.",
+        "An admin key, good for as long as every api has it: mk_ and 13 characters or more. "
+        "`moments up` makes one into DIR/admin.key.",
     )
     token_secret: str | None = _of(
         None,

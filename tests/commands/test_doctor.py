@@ -172,6 +172,22 @@ async def test_an_admin_key_in_the_store_is_enough(
     assert amiss(await diagnose(tmp_path)) == []
 
 
+async def test_an_admin_key_that_was_revoked_by_call_is_told_and_not_shown(
+    single_store: Store, single_store_url: str, given: Set, tmp_path: Path
+) -> None:
+    give_all(given, single_store_url)
+    kept = ApiKeys(single_store, api_keys_max=10)
+    key = await kept.set_bootstrap(os.environ["MOMENTS_ADMIN_KEY"], now_ms())
+    assert amiss(await diagnose(tmp_path)) == []
+    assert key is not None
+    await kept.revoke(key.id)
+    findings = await diagnose(tmp_path)
+    assert amiss(findings) == [("admin key", "fault")]
+    text = text_of(findings, "admin key")
+    assert "MOMENTS_ADMIN_KEY was revoked by call: set another" in text
+    assert os.environ["MOMENTS_ADMIN_KEY"] not in text
+
+
 async def test_a_store_that_cannot_be_reached_is_told_without_its_password(
     given: Set, tmp_path: Path
 ) -> None:
