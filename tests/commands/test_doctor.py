@@ -134,6 +134,8 @@ async def test_secrets_that_no_role_starts_without_are_asked_for(
     ]
     assert "openssl rand -base64 32" in text_of(findings, "secret key")
     assert "MOMENTS_TOKEN_PUBLIC_KEY" in text_of(findings, "token secret")
+    given(token_keys='{"one": "a secret of more than 32 characters"}')
+    assert amiss(await diagnose(tmp_path)) == [("secret key", "fault"), ("admin key", "fault")]
     assert "MOMENTS_ADMIN_KEY is not set" in text_of(findings, "admin key")
 
 
@@ -146,7 +148,12 @@ async def test_keys_that_cannot_be_used_are_told_and_not_shown(
     assert amiss(findings) == [("secret key", "fault"), ("token secret", "fault")]
     assert "32 bytes" in text_of(findings, "secret key")
     assert "c2hvcnQ" not in text_of(findings, "secret key")
-    assert "not a PEM public key" in text_of(findings, "token secret")
+    told = text_of(findings, "token secret")
+    assert told == "MOMENTS_TOKEN_PUBLIC_KEY: this is not a PEM public key"
+    pem = "-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----"
+    given(token_public_key=None, token_keys=f'{{"mine": "{pem}"}}')
+    told = text_of(await diagnose(tmp_path), "token secret")
+    assert told == "MOMENTS_TOKEN_KEYS: mine: this is not a PEM public key"
 
 
 @pytest.mark.parametrize("bad", ["a-key-of-any-form", "mk_too-short", "MK_" + "x" * 40])
