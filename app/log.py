@@ -59,7 +59,8 @@ _SECRETS = re.compile(
             r"(?P<user>://[^\s/:@\"'\[]*:)"
             rf"(?:(?:[^\s\"'/]|{_QUOTE_INSIDE})+(?=@)"
             rf"|(?!\d*[/?#])(?:[^\s\"']|{_QUOTE_INSIDE}){{1,256}}(?=@))",
-            r"\beyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*",
+            # a JWT, cut short or not: the base64 of `{"`
+            r"(?-i:\beyJ)[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}",
         )
     ),
     re.IGNORECASE,

@@ -22,6 +22,8 @@ MASKED = [
     ("/s?after=3&access_token=abc#top", "/s?after=3&access_token=***#top"),
     ("https://maps.example/v1?key=AIza123&q=x", "https://maps.example/v1?key=***&q=x"),
     ("jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJib2IifQ.c2ln", "jwt ***"),
+    ("a-eyJhbGciOiJIUzI1NiJ9", "a-***"),
+    ("five parts: eyJhbGciOiJkaXIifQ..aXY.Y3Q.dGFn", "five parts: ***"),
     # whatever stands before the name
     ("sentinel_password=hunter2 db=0", "sentinel_password=*** db=0"),
     ("MOMENTS_SECRET_KEY=MDEy+/8=,b2xk next", "MOMENTS_SECRET_KEY=*** next"),
@@ -66,6 +68,7 @@ LEFT_ALONE = [
     "MOMENTS_SECRET_KEY is not set",
     "token = make_token(text, user)",
     "the token does not hold: expired",
+    "Eyjafjallajokull.is",
     "POST /v1/endpoints/0123456702/secret:rotate HTTP/1.1",
     "",
 ]
@@ -110,7 +113,19 @@ def test_ordinary_text_is_left_alone(text):
     "piece",
     [
         *("a", "token", "token ", "token:", "token=(", "token='\\", 'secret"\\', "password=\\\\'"),
-        *("://a:", "://a:b'c", "://a:b/c@d ", "@:/", "&a_", "?key", "bearer ", "eyJ.", "mk_", "\\"),
+        *(
+            "://a:",
+            "://a:b'c",
+            "://a:b/c@d ",
+            "@:/",
+            "&a_",
+            "?key",
+            "bearer ",
+            "eyJ.",
+            "-eyJ",
+            "mk_",
+            "\\",
+        ),
     ],
 )
 def test_no_text_takes_longer_than_in_proportion_to_its_length(piece):
