@@ -27,13 +27,17 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`id` is the first digits of the secret's digest; `hint` the secret's first characters."""
+    """`id` is the first digits of the secret's digest; `hint` the secret's first characters.
+
+    One `of_settings` goes with the next start that does not have it any more.
+    """
 
     id: str
     hint: str
     name: str
     scopes: frozenset[Scope]
     created_at_ms: int
+    of_settings: bool = False
 
 
 class ApiKeys:
@@ -146,4 +150,5 @@ def _shown(digest: bytes, row: dict[str, Any]) -> ApiKey:
         row["name"],
         frozenset(Scope(scope) for scope in row["scopes"]),
         row["at"],
+        row.get("settings", False),
     )
