@@ -4,7 +4,11 @@ from app.commands.data_dir import new_admin_key
 from app.domain.credential import is_api_key, may_be_api_key
 
 
-@pytest.mark.parametrize("key", [new_admin_key(), "mk_thirteen-sign", "mk_" + "~" * 509])
+@pytest.mark.parametrize(
+    "key",
+    [new_admin_key(), "mk_thirteen-sign", "mk_" + "~" * 509],
+    ids=["made", "shortest", "longest"],
+)
 def test_a_key_that_a_client_can_send_may_be_one(key):
     assert may_be_api_key(key)
     assert is_api_key(key)
