@@ -210,7 +210,11 @@ class BadToken(MomentsError):
 
 
 class BadTokenKey(MomentsError, ValueError):
-    """The public key for user tokens cannot be used."""
+    """A key for user tokens cannot be used. `setting` is where it was given."""
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(reason)
+        self.setting = setting
 
 
 class Refused(MomentsError):

@@ -1,5 +1,6 @@
 """Every setting of the service: read once from the environment, passed down as values."""
 
+import json
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.credential import may_be_api_key
 from app.domain.shard import SHARDS_MAX
 
 AckMode = Literal["memory", "fsync", "replica"]
@@ -15,11 +17,20 @@ Network = IPv4Network | IPv6Network
 Csv = Annotated[tuple[str, ...], NoDecode]
 
 _DAY_S = 86_400
+_TOKEN_SECRET_MIN = 32  # characters
 
 
 def _of(default: Any, comment: str, **limits: Any) -> Any:
     """A setting with its default, what it is for, and its limits. Units stand in the names."""
     return Field(default=default, description=comment, **limits)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError when a name comes twice: which one counts is unclear."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError
+    return made
 
 
 class Settings(BaseSettings):
@@ -53,15 +64,23 @@ class Settings(BaseSettings):
 
     # Who may call
     admin_key: str | None = _of(
-        None, "The first admin key. `moments up` makes one into DIR/admin.key.", min_length=16
+        None,
+        "An admin key, good for as long as every api has it: mk_ and 13 characters or more. "
+        "`moments up` makes one into DIR/admin.key.",
     )
     token_secret: str | None = _of(
         None,
         "HS256 secret of user tokens, 32 characters or more. `moments up` makes one.",
-        min_length=32,
+        min_length=_TOKEN_SECRET_MIN,
     )
     token_public_key: str | None = _of(
         None, "PEM public key (EdDSA or RS256) of user tokens made elsewhere."
+    )
+    token_keys: Annotated[dict[str, str], NoDecode] = _of(
+        {},
+        "More keys of user tokens, for while one takes another's place: a JSON object of `kid` to "
+        "HS256 secret or PEM public key.",
+        max_length=16,
     )
     token_ttl_max_s: int = _of(30 * _DAY_S, "Longest life of a token this service makes.", ge=1)
     secret_key: str | None = _of(
@@ -189,6 +208,39 @@ class Settings(BaseSettings):
     drain_timeout_s: float = _of(20.0, "Shutdown: how long work in flight may take.", ge=0)
     log_format: LogFormat = _of("auto", "text, json, or text on a terminal and json elsewhere.")
     log_level: Literal["debug", "info", "warning", "error"] = _of("info", "Least level logged.")
+
+    @field_validator("admin_key")
+    @classmethod
+    def _check_admin_key(cls, value: str | None) -> str | None:
+        """Without its first characters it would be taken for a user token, and never let in."""
+        if value is None or may_be_api_key(value):
+            return value
+        raise ValueError(
+            "an API key begins with mk_ and goes on with 13 to 509 letters, digits or signs, with "
+            'no space: make one with `echo "mk_$(openssl rand -hex 32)"`'
+        )
+
+    @field_validator("token_keys", mode="before")
+    @classmethod
+    def _read_token_keys(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value.strip() or "{}", object_pairs_hook=_without_repeats)
+        except (ValueError, RecursionError):
+            # The cause is left out: it may quote what it was given.
+            raise ValueError("must be a JSON object with each `kid` once") from None
+
+    @field_validator("token_keys")
+    @classmethod
+    def _check_token_keys(cls, value: dict[str, str]) -> dict[str, str]:
+        if any(
+            not 0 < len(kid) <= 64 or len(key) < _TOKEN_SECRET_MIN for kid, key in value.items()
+        ):
+            raise ValueError(
+                f"each `kid` has 1 to 64 characters, each secret {_TOKEN_SECRET_MIN} or more"
+            )
+        return value
 
     @field_validator("retry_schedule_s", mode="before")
     @classmethod

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from app.api.problems import FORBIDDEN, UNAUTHENTICATED, Problem
+from app.domain.credential import is_api_key
 from app.errors import BadToken
-from app.store.apikeys import PREFIX, ApiKeys, Scope
+from app.store.apikeys import ApiKeys, Scope
 from app.tokens import TokenVerifier
 
 CREDENTIAL_SIZE_MAX = 4_096
@@ -81,7 +82,7 @@ class Doorkeeper:
         credential = credential.strip()
         if scheme.lower() != "bearer" or not 0 < len(credential) <= CREDENTIAL_SIZE_MAX:
             raise _unauthenticated("Send `Authorization: Bearer <key or token>`.", None)
-        if credential.startswith(PREFIX):
+        if is_api_key(credential):
             return await self._find_key(credential)
         return self._verify_token(credential)
 

@@ -1,5 +1,6 @@
 """What the calls work with: the store's parts, and the limits they keep to."""
 
+import logging
 from dataclasses import dataclass, field
 
 from app.api.stats import Stats
@@ -8,7 +9,7 @@ from app.clock import now_ms
 from app.guard import Guard
 from app.metrics import Metrics
 from app.settings import Settings
-from app.store.apikeys import ApiKeys, Scope
+from app.store.apikeys import ApiKeys
 from app.store.bodies import Bodies
 from app.store.client import Store
 from app.store.endpoints import Endpoints
@@ -18,6 +19,8 @@ from app.store.inbox import Inbox
 from app.store.ledger import Ledger
 from app.store.posts import Posts
 from app.tokens import TokenVerifier
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,10 @@ class Services:
     watch: EpochWatch | None = None
 
     async def prepare(self) -> None:
-        """Makes the first key, which is there again after every start."""
-        if self.admin_key is not None:
-            scopes = frozenset({Scope.ADMIN})
-            await self.api_keys.ensure(self.admin_key, "admin", scopes, now_ms())
+        """Brings the admin key that the store knows in line with that of the settings."""
+        key = await self.api_keys.set_bootstrap(self.admin_key, now_ms())
+        if self.admin_key is not None and key is None:
+            log.warning("the admin key of the settings was revoked by call: set another")
 
     async def begin_anew(self, epoch: str) -> None:
         """The store has lost everything: keys, routes, inboxes."""

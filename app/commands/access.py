@@ -9,10 +9,11 @@ from urllib.parse import quote
 from rich.table import Table
 
 from app.commands.api_client import ApiClient
-from app.commands.terminal import console, note, say
+from app.commands.terminal import console, note, plain, say
 from app.errors import CommandFailed
 
 _PAGES_MAX = 1_000
+_TABLE_WIDTH_MAX = 10_000
 
 
 def make_key(api: ApiClient, name: str, scopes: Sequence[str], *, as_json: bool) -> None:
@@ -33,8 +34,12 @@ def list_keys(api: ApiClient, *, as_json: bool) -> None:
     table = Table("id", "begins with", "name", "scopes", "created", box=None, pad_edge=False)
     for key in keys:
         scopes = ", ".join(key["scopes"])
-        table.add_row(key["id"], key["hint"], key["name"], scopes, key["created_at"])
-    console(sys.stdout).print(table)
+        cells = (key["id"], key["hint"], key["name"], scopes, key["created_at"])
+        table.add_row(*map(plain, cells))
+    # As wide as it has to be: an id that is cut short revokes nothing.
+    out = console(sys.stdout)
+    out.width = _TABLE_WIDTH_MAX
+    out.print(table)
 
 
 def _all_keys(api: ApiClient) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from app.commands.environment import variable
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
+from app.commands.token_keys import make_verifier
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
 from app.sealing import Sealer
@@ -28,7 +29,6 @@ from app.store.inbox import Inbox
 from app.store.ledger import Ledger
 from app.store.nodes import Node
 from app.store.posts import Posts
-from app.tokens import TokenVerifier
 from app.webserver import serve
 
 _KEEP_ALIVE_S = 75
@@ -93,7 +93,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         api_keys=ApiKeys(store, api_keys_max=settings.api_keys_max),
         waiters=Waiters(node, shards, waits_max=settings.feed_waits_max),
         guard=Guard(allow=settings.allow_cidrs, allow_ports=settings.allow_ports),
-        tokens=TokenVerifier(settings.token_secret, settings.token_public_key),
+        tokens=make_verifier(settings),
         token_secret=settings.token_secret,
         metrics=process_metrics("api"),
         limits=Limits.of(settings),

@@ -21,11 +21,12 @@ from app.commands.finding import Finding, Level, fault, ok, warning
 from app.commands.signals import PARENT_PIPE
 from app.commands.store_findings import Clock, look_at_store
 from app.commands.terminal import console, say
-from app.errors import BadSealingKey, BadTokenKey, CommandFailed, EmbeddedServerError
+from app.commands.token_keys import make_verifier
+from app.errors import BadSealingKey, CommandFailed, EmbeddedServerError
 from app.sealing import Sealer
 from app.settings import Settings
 from app.store.embedded import EmbeddedServer, server_binary, socket_path
-from app.tokens import TokenVerifier
+from app.tokens import has_token_keys
 
 FILES_BESIDE_SOCKETS = 1_024  # connections to the store, log, listener
 
@@ -148,7 +149,7 @@ def _look_at_secret_key(settings: Settings) -> Finding:
 
 def _look_at_token_keys(settings: Settings) -> Finding:
     secret, public_key = variable("token_secret"), variable("token_public_key")
-    if settings.token_secret is None and settings.token_public_key is None:
+    if not has_token_keys(settings):
         return _missing(
             settings,
             "token secret",
@@ -157,9 +158,9 @@ def _look_at_token_keys(settings: Settings) -> Finding:
             "of whoever makes the tokens",
         )
     try:
-        TokenVerifier(settings.token_secret, settings.token_public_key)
-    except BadTokenKey as error:
-        return fault("token secret", f"{public_key}: {error}")
+        make_verifier(settings)
+    except CommandFailed as error:
+        return fault("token secret", str(error))
     return ok("token secret", "user tokens can be checked")
 
 

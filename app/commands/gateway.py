@@ -9,6 +9,7 @@ from app.commands.environment import variable
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
+from app.commands.token_keys import make_verifier
 from app.errors import CommandFailed
 from app.gateway.door import Operations
 from app.gateway.limits import Limits
@@ -20,17 +21,18 @@ from app.store.bodies import Bodies
 from app.store.inbox import Inbox
 from app.store.nodes import BLOCK_MS, Node
 from app.store.posts import Posts
-from app.tokens import TokenVerifier
+from app.tokens import has_token_keys
 
 SILENCE_MAX_S = 3 * BLOCK_MS / 1000  # of the store, in which a gateway still says it is ready
 
 
 async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
     """Holds sockets until `stop`, then takes leave of them. Raises CommandFailed."""
-    if settings.token_secret is None and settings.token_public_key is None:
+    if not has_token_keys(settings):
         raise CommandFailed(
-            f"neither {variable('token_secret')} nor {variable('token_public_key')} is set: "
-            "without one no user token can be checked, and no socket opened"
+            f"none of {variable('token_secret')}, {variable('token_public_key')} and "
+            f"{variable('token_keys')} is set: without one no user token can be "
+            "checked, and no socket opened"
         )
     where = (settings.host, settings.gateway_port, variable("gateway_port"))
     with listen_on(*where) as listener:
@@ -53,7 +55,7 @@ def make_gateway(settings: Settings, opened: Opened, metrics: Metrics) -> Gatewa
         node,
         Inbox(store, shards, settings.ack),
         Bodies(Posts.of(store, shards, settings)),
-        TokenVerifier(settings.token_secret, settings.token_public_key).verify,
+        make_verifier(settings).verify,
         epoch=opened.meta.epoch,
         shards=shards,
         limits=Limits.of(settings),

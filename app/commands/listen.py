@@ -11,7 +11,7 @@ from rich.text import Text
 
 from app.commands.probe import authority
 from app.commands.signals import stop_on_signals
-from app.commands.terminal import console, note
+from app.commands.terminal import console, note, plain
 from app.errors import BadSecret, Rejected, UsageMistake
 from app.receiver import Plan, Received, Receiver, Tally
 from app.receiver.catalogue import behaviours
@@ -102,7 +102,7 @@ def line(received: Received) -> Text:
     at = datetime.fromtimestamp(received.at_ms / 1000).strftime("%H:%M:%S.%f")[:-3]
     parts: list[str | tuple[str, str]] = [(at, "dim"), " ", *_verdict(received), " "]
     parts.append(_answer(received))
-    parts.append(f" {_plain(event.get('type')) or received.method + ' ' + received.path}")
+    parts.append(f" {plain(event.get('type')) or received.method + ' ' + received.path}")
     for name, value in (
         ("attempt", received.attempt),
         ("to", event.get("recipient")),
@@ -110,7 +110,7 @@ def line(received: Received) -> Text:
         ("id", received.id),
     ):
         if value not in (None, ""):
-            parts += [(f" {name}=", "dim"), _plain(value)]
+            parts += [(f" {name}=", "dim"), plain(value)]
     if text := _abridged(event):
         parts += ["  ", text]
     if received.duplicate:
@@ -139,19 +139,13 @@ def _abridged(event: Mapping[str, object]) -> str:
     if data is None:
         return ""
     text = _member(data, "text")
-    shown = _plain(text if isinstance(text, str) else json.dumps(data, ensure_ascii=False))
+    shown = plain(text if isinstance(text, str) else json.dumps(data, ensure_ascii=False))
     return shown if len(shown) <= _TEXT_MAX else shown[: _TEXT_MAX - 1] + "…"
 
 
 def _member(value: object, name: str) -> object:
     """A member of what may be an object."""
     return cast(Mapping[str, object], value).get(name) if isinstance(value, Mapping) else None
-
-
-def _plain(value: object) -> str:
-    """One line that cannot steer a terminal: what comes from outside may hold anything."""
-    text = "" if value is None else str(value)
-    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _json_line(received: Received) -> str:

@@ -82,13 +82,24 @@ async def _look_at_schema(store: Store, settings: Settings) -> Finding:
 
 
 async def _look_for_admin(store: Store, settings: Settings) -> Finding:
+    api_keys = ApiKeys(store, api_keys_max=settings.api_keys_max)
     if settings.admin_key is not None:
-        return ok("admin key", "there is one")
-    keys = await ApiKeys(store, api_keys_max=settings.api_keys_max).all()
+        return await _look_at_admin_key(api_keys, settings.admin_key)
+    keys = [key for key in await api_keys.all() if not key.of_settings]
     if any(Scope.ADMIN in key.scopes for key in keys):
         return ok("admin key", f"none is set, and one of the store's {len(keys)} keys is one")
     return fault(
         "admin key",
-        f"{variable('admin_key')} is not set and the store has none, so that nobody can make API "
-        "keys. Set it for the api: mk_ and 32 random characters or more",
+        f"{variable('admin_key')} is not set and the store has none that stays without, so that "
+        'nobody can make API keys. Give every api one: `echo "mk_$(openssl rand -hex 32)"`',
+    )
+
+
+async def _look_at_admin_key(api_keys: ApiKeys, secret: str) -> Finding:
+    if not await api_keys.is_revoked(secret):
+        return ok("admin key", "there is one")
+    return fault(
+        "admin key",
+        f"the one in {variable('admin_key')} was revoked by call: set another, which "
+        '`echo "mk_$(openssl rand -hex 32)"` makes, and start every api anew',
     )

@@ -21,6 +21,12 @@ def console(stream: TextIO) -> Console:
     return Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
+def plain(value: object) -> str:
+    """One line that cannot steer a terminal: what comes from outside may hold anything."""
+    text = "" if value is None else str(value)
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
 def say(text: str | Text) -> None:
     """A result, to standard output."""
     console(sys.stdout).print(text)

@@ -31,6 +31,7 @@ from app.commands.terminal import Printer, say
 from app.log import resolve, wants_colour
 from app.settings import Settings
 from app.store.embedded import STOP_TIMEOUT_S, EmbeddedServer
+from app.tokens import has_token_keys
 
 _KILL_AFTER_S = 5.0  # beyond what a role may take to drain
 
@@ -59,12 +60,11 @@ class Secrets:
     def of(cls, data: DataDir, settings: Settings) -> "Secrets":
         """From the settings, else from the data directory, where they are made when missing.
 
-        With a public key for tokens no secret is made: it would let in tokens of another maker.
+        With another key for tokens no secret is made: it would let in tokens of another maker.
         """
-        verifies = settings.token_secret or settings.token_public_key
         return cls(
             None if settings.admin_key else data.secret(ADMIN_KEY, new_admin_key),
-            None if verifies else data.secret(TOKEN_SECRET, new_token_secret),
+            None if has_token_keys(settings) else data.secret(TOKEN_SECRET, new_token_secret),
             None if settings.secret_key else data.secret(SECRET_KEY, new_secret_key),
         )
 

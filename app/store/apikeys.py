@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from app.domain.credential import API_KEY_PREFIX
 from app.errors import TooManyApiKeys
 from app.store import keys
 from app.store.client import Store
 from app.store.replies import pairs
 
-PREFIX = "mk_"
 _ID_LENGTH = 12  # of the digest, in hex: what names a key in lists and logs
 
 
@@ -27,13 +27,17 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """`id` is the first digits of the secret's digest; `hint` the secret's first characters."""
+    """`id` is the first digits of the secret's digest; `hint` the secret's first characters.
+
+    One `of_settings` goes with the next start that does not have it any more.
+    """
 
     id: str
     hint: str
     name: str
     scopes: frozenset[Scope]
     created_at_ms: int
+    of_settings: bool = False
 
 
 class ApiKeys:
@@ -55,33 +59,33 @@ class ApiKeys:
 
     async def create(self, name: str, scopes: frozenset[Scope], now_ms: int) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
-        secret = PREFIX + secrets.token_urlsafe(32)
-        key = await self._save(secret, name, scopes, now_ms, self._api_keys_max)
-        if key is None:
-            raise TooManyApiKeys(f"there are {self._api_keys_max} API keys already")
-        return key, secret
-
-    async def ensure(self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int) -> ApiKey:
-        """Makes a given secret a key, if it is not one; however many there are."""
-        found = await self._read(_digest(secret))  # past what is remembered
-        found = found or await self._save(secret, name, scopes, now_ms, 0)
-        assert found is not None  # without a bound nothing is refused
-        return found
-
-    async def _save(
-        self, secret: str, name: str, scopes: frozenset[Scope], now_ms: int, keys_max: int
-    ) -> ApiKey | None:
-        digest = _digest(secret)
-        row = {
-            "hint": secret[: len(PREFIX) + 5],
-            "name": name,
-            "scopes": sorted(scopes),
-            "at": now_ms,
-        }
+        secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
+        digest, row = _digest(secret), _row(secret, name, scopes, now_ms)
         saved = await self._store.call(
-            "save_api_key", [keys.API_KEYS], [digest, json.dumps(row), keys_max]
+            "save_api_key", [keys.API_KEYS], [digest, json.dumps(row), self._api_keys_max]
         )
-        return _key(digest, row) if saved else None
+        if not saved:
+            raise TooManyApiKeys(f"there are {self._api_keys_max} API keys already")
+        return _shown(digest, row), secret
+
+    async def set_bootstrap(self, secret: str | None, now_ms: int) -> ApiKey | None:
+        """Makes a given secret an admin key, however many there are: that of the settings.
+
+        Revokes the one that was it before; with None just that. None too when this one was revoked
+        by call: it stays so until another was set.
+        """
+        digest = b"" if secret is None else _digest(secret)
+        row = _row(secret or "", "admin", frozenset({Scope.ADMIN}), now_ms) | {"settings": True}
+        raw = await self._store.call(
+            "set_bootstrap_key", [keys.API_KEYS], [digest, json.dumps(row)]
+        )
+        self.forget()
+        return None if raw is None else _key(digest, json.loads(raw))
+
+    async def is_revoked(self, secret: str) -> bool:
+        """Whether this key of the settings was revoked by call."""
+        raw = await self._store.execute("HGET", keys.API_KEYS, _digest(secret))
+        return raw is not None and _key(b"", json.loads(raw)) is None
 
     async def find(self, secret: str) -> ApiKey | None:
         digest = _digest(secret)
@@ -111,14 +115,14 @@ class ApiKeys:
         """In the order of their making."""
         rows = await self._rows()
         found = [_key(digest, json.loads(raw)) for digest, raw in rows.items()]
-        return sorted(found, key=lambda key: (key.created_at_ms, key.id))
+        return sorted(filter(None, found), key=lambda key: (key.created_at_ms, key.id))
 
     async def revoke(self, id_: str) -> bool:
         """True when there was such a key. Other processes notice within the cache's life."""
         for digest in await self._rows():
             if hmac.compare_digest(digest[:_ID_LENGTH], id_.encode("utf-8", "replace")):
                 self._found.pop(digest, None)
-                return await self._store.execute("HDEL", keys.API_KEYS, digest) == 1
+                return await self._store.call("revoke_api_key", [keys.API_KEYS], [digest]) == 1
         return False
 
     async def _rows(self) -> dict[bytes, bytes]:
@@ -129,11 +133,22 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest().encode()
 
 
-def _key(digest: bytes, row: dict[str, Any]) -> ApiKey:
+def _row(secret: str, name: str, scopes: frozenset[Scope], now_ms: int) -> dict[str, Any]:
+    hint = secret[: len(API_KEY_PREFIX) + 5]
+    return {"hint": hint, "name": name, "scopes": sorted(scopes), "at": now_ms}
+
+
+def _key(digest: bytes, row: dict[str, Any]) -> ApiKey | None:
+    """None for what is left of the settings' key when it was revoked by call."""
+    return None if row.get("revoked") else _shown(digest, row)
+
+
+def _shown(digest: bytes, row: dict[str, Any]) -> ApiKey:
     return ApiKey(
         digest[:_ID_LENGTH].decode(),
         row["hint"],
         row["name"],
         frozenset(Scope(scope) for scope in row["scopes"]),
         row["at"],
+        row.get("settings", False),
     )

@@ -9,7 +9,7 @@ user's data is deleted; what has a TTL has it from the same script that makes th
     meta                            hash    4 fields                     never
     workers                         zset    live processes               entries swept by age
     nodes                           zset    live processes               entries swept by age
-    apikeys                         hash    API_KEYS_MAX                 revoked by call
+    apikeys                         hash    API_KEYS_MAX, 1 of settings  revoked by call, or unset
     friends:{s}:user                zset    FRIENDS_MAX                  owner: the user
     follows:{s}:user                zset    FOLLOWS_MAX                  owner: the user
     followers:{s}:user              zset    FOLLOWS_MAX of each other    owner: the user

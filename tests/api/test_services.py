@@ -39,6 +39,34 @@ async def test_the_first_key_is_there_again_when_the_store_has_begun_anew(single
         assert (await api.admin.get("/v1/keys")).status_code == 401
 
 
+async def test_an_admin_key_revoked_by_call_stays_so_at_the_next_start_which_warns(
+    single_store, caplog
+):
+    async with serve(make_services(single_store, admin_key=KEY)) as api:
+        await api.services.prepare()
+        assert caplog.records == []
+        async with api.client(KEY) as client:
+            [key] = [
+                one
+                for one in (await client.get("/v1/keys")).json()["items"]
+                if one["hint"] == KEY[:8]
+            ]
+            assert (await client.delete(f"/v1/keys/{key['id']}")).status_code == 204
+        await make_services(single_store, admin_key=KEY).prepare()
+        assert [line.message for line in caplog.records] == [
+            "the admin key of the settings was revoked by call: set another"
+        ]
+        async with api.client(KEY) as client:
+            assert (await client.get("/v1/keys")).status_code == 401
+
+
+async def test_a_start_without_an_admin_key_ends_the_one_there_was(single_store):
+    async with serve(make_services(single_store, admin_key=KEY)) as api:
+        await api.services.prepare()
+        await make_services(single_store).prepare()
+        assert len((await api.admin.get("/v1/keys")).json()["items"]) == 3
+
+
 async def test_a_long_poll_goes_on_when_the_store_has_begun_anew(running_api: Api):
     services = running_api.services
     async with services.waiters.wait("bob") as wait:

@@ -134,6 +134,8 @@ async def test_secrets_that_no_role_starts_without_are_asked_for(
     ]
     assert "openssl rand -base64 32" in text_of(findings, "secret key")
     assert "MOMENTS_TOKEN_PUBLIC_KEY" in text_of(findings, "token secret")
+    given(token_keys='{"one": "a secret of more than 32 characters"}')
+    assert amiss(await diagnose(tmp_path)) == [("secret key", "fault"), ("admin key", "fault")]
     assert "MOMENTS_ADMIN_KEY is not set" in text_of(findings, "admin key")
 
 
@@ -146,7 +148,23 @@ async def test_keys_that_cannot_be_used_are_told_and_not_shown(
     assert amiss(findings) == [("secret key", "fault"), ("token secret", "fault")]
     assert "32 bytes" in text_of(findings, "secret key")
     assert "c2hvcnQ" not in text_of(findings, "secret key")
-    assert "not a PEM public key" in text_of(findings, "token secret")
+    told = text_of(findings, "token secret")
+    assert told == "MOMENTS_TOKEN_PUBLIC_KEY: this is not a PEM public key"
+    pem = "-----BEGIN PUBLIC KEY-----\\nAAAA\\n-----END PUBLIC KEY-----"
+    given(token_public_key=None, token_keys=f'{{"mine": "{pem}"}}')
+    told = text_of(await diagnose(tmp_path), "token secret")
+    assert told == "MOMENTS_TOKEN_KEYS: mine: this is not a PEM public key"
+
+
+@pytest.mark.parametrize("bad", ["a-key-of-any-form", "mk_too-short", "MK_" + "x" * 40])
+async def test_an_admin_key_that_nobody_could_be_let_in_with_is_told_and_not_shown(
+    given: Set, tmp_path: Path, bad: str
+) -> None:
+    given(admin_key=bad)
+    text = text_of(await diagnose(tmp_path), "settings")
+    assert text.startswith("MOMENTS_ADMIN_KEY: an API key begins with mk_")
+    assert 'echo "mk_$(openssl rand -hex 32)"' in text
+    assert bad not in text
 
 
 async def test_an_admin_key_in_the_store_is_enough(
@@ -155,10 +173,27 @@ async def test_an_admin_key_in_the_store_is_enough(
     give_all(given, single_store_url)
     given(admin_key=None)
     kept = ApiKeys(single_store, api_keys_max=10)
+    await kept.set_bootstrap(new_admin_key(), now_ms())  # ends with the next start
     await kept.create("reader", frozenset({Scope.READ}), now_ms())
     assert amiss(await diagnose(tmp_path)) == [("admin key", "fault")]
     await kept.create("admin", frozenset({Scope.ADMIN}), now_ms())
     assert amiss(await diagnose(tmp_path)) == []
+
+
+async def test_an_admin_key_that_was_revoked_by_call_is_told_and_not_shown(
+    single_store: Store, single_store_url: str, given: Set, tmp_path: Path
+) -> None:
+    give_all(given, single_store_url)
+    kept = ApiKeys(single_store, api_keys_max=10)
+    key = await kept.set_bootstrap(os.environ["MOMENTS_ADMIN_KEY"], now_ms())
+    assert amiss(await diagnose(tmp_path)) == []
+    assert key is not None
+    await kept.revoke(key.id)
+    findings = await diagnose(tmp_path)
+    assert amiss(findings) == [("admin key", "fault")]
+    text = text_of(findings, "admin key")
+    assert "MOMENTS_ADMIN_KEY was revoked by call: set another" in text
+    assert os.environ["MOMENTS_ADMIN_KEY"] not in text
 
 
 async def test_a_store_that_cannot_be_reached_is_told_without_its_password(

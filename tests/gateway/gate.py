@@ -17,11 +17,12 @@ from app.gateway.limits import Limits
 from app.gateway.server import Gateway
 from app.store.nodes import OnPushes
 from app.tokens import TokenVerifier, make_token
+from tests.credentials import SECRET
 from tests.gateway.rig import MemoryPages, MemoryPosts
 
 SHARDS = 8
 EPOCH = "0123456789ab"
-SECRET = "a secret for tokens, long enough for HS256"
+VERIFIER = TokenVerifier(SECRET)
 PATIENCE_S = 10.0  # pytest's own timeout does not work under uvloop
 AT_ONCE = Limits(goodbye_spread_s=0)
 
@@ -175,13 +176,14 @@ async def running(
     limits: Limits = AT_ONCE,
     operations: Operations | None = None,
     listener: socket.socket | None = None,
+    tokens: TokenVerifier = VERIFIER,
 ) -> AsyncIterator[Gate]:
     """A gateway that is told to stop at the end, and has then to end in time."""
     gateway = Gateway(
         node or QuietNode(),
         inbox or QuietInbox(),
         bodies or MemoryPosts(),
-        TokenVerifier(SECRET).verify,
+        tokens.verify,
         epoch=EPOCH,
         shards=SHARDS,
         limits=limits,
