@@ -60,7 +60,7 @@ def parse_slice(entry: bytes, fields: Fields) -> Slice:
     try:
         rows = decode_deliveries(fields[b"d"])
         return Slice(entry, decode_event(fields[b"e"]), int(fields[b"s"]), rows)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError) as error:
         raise DecodeError("slice", entry) from error
 
 
@@ -235,10 +235,7 @@ def _row(raw_roster: bytes, raw_record: bytes, endpoint: str) -> tuple[str, int,
     record = decode_record(raw_record)
     if record.state.is_final or record.state.is_parked:
         return None
-    try:
-        roster = decode_roster(raw_roster)
-    except (ValueError, TypeError) as error:
-        raise DecodeError("roster", raw_roster) from error
+    roster = decode_roster(raw_roster)
     for user, offset, endpoints in zip(roster.users, roster.offsets, roster.endpoints, strict=True):
         if endpoint in endpoints:
             return user, offset, record
