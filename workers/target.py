@@ -1,5 +1,6 @@
 """An endpoint made ready for sending: address, signer, the head of its requests, its health."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from app import __version__
@@ -7,6 +8,7 @@ from app.domain.address import Url, parse_url
 from app.domain.breaker import EndpointState, Health
 from app.domain.post import EventKind
 from app.domain.signature import Signer, decode_key
+from app.errors import BadSecret
 from app.store.endpoints import Endpoint
 
 _METHODS = {EventKind.CREATED: b"POST", EventKind.UPDATED: b"PUT", EventKind.DELETED: b"DELETE"}
@@ -56,6 +58,9 @@ class Target:
         """
         url = parse_url(endpoint.url, allow_ports=allow_ports)
         signer = _signer(endpoint, now_ms)
+        headers = endpoint.headers
+        if headers is None:
+            raise BadSecret("the headers do not open")
         self.url: Url = url
         self.host = self.url.host
         self.rate_per_s = endpoint.rate_per_s
@@ -69,23 +74,20 @@ class Target:
         self._endpoint = endpoint
         self.takes_query = endpoint.method == "GET"
         self._target = url.target.encode()
-        self._head = self._common_headers()
+        self._head = self._common_headers(headers)
         self._signer, self._signs_until_ms = signer
 
     @property
     def user(self) -> str:
         return self._endpoint.user
 
-    def _common_headers(self) -> bytes:
+    def _common_headers(self, own: Mapping[str, str]) -> bytes:
         lines = [
             b"host: " + self.url.host_header.encode(),
             b"user-agent: " + _USER_AGENT,
             b"accept-encoding: identity",
         ]
-        lines += [
-            f"{name}: {value}".encode("latin-1", "replace")
-            for name, value in self._endpoint.headers.items()
-        ]
+        lines += [f"{name}: {value}".encode("latin-1", "replace") for name, value in own.items()]
         return b"\r\n".join(lines) + b"\r\n"
 
     def request(

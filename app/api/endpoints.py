@@ -151,7 +151,7 @@ def _with_secret(endpoint: Endpoint) -> schemas.FullEndpoint:
 
 
 def _fields(endpoint: Endpoint, with_headers: bool) -> dict[str, Any]:
-    headers = dict(endpoint.headers)
+    headers = dict(endpoint.headers or {})
     schedule = endpoint.retry_schedule_s
     return {
         "id": endpoint.id,

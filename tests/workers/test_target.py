@@ -13,7 +13,8 @@ from app.domain.breaker import EndpointState, Health
 from app.domain.post import EventKind
 from app.domain.signature import verify
 from app.errors import BadSecret, UrlRejected
-from app.store.endpoints import Endpoint, Secret
+from app.store.endpoints import Endpoint
+from app.store.vault import Secret
 from workers.target import Target
 
 OLD = "whsec_" + "b2xk" * 8
