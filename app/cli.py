@@ -24,6 +24,8 @@ cli = typer.Typer(
 )
 keys = typer.Typer(help="API keys, through a running api.", no_args_is_help=True)
 cli.add_typer(keys, name="key")
+secret_keys = typer.Typer(help="The key that seals endpoint secrets.", no_args_is_help=True)
+cli.add_typer(secret_keys, name="secret-key")
 
 Data = Annotated[Path, typer.Option(help="Data directory of `moments up`.")]
 Api = Annotated[str | None, typer.Option(help="URL of the api, if not as in the settings.")]
@@ -219,6 +221,19 @@ def token(
 
     ttl_s = int(duration_option_s(ttl, "--ttl"))
     access.make_token(client_for(api, key, data), user, ttl_s, as_json=as_json)
+
+
+@secret_keys.callback()
+def secret_key() -> None:
+    """The key that seals what is secret of endpoints."""
+
+
+@secret_keys.command("rotate")
+def rotate_secret_key(data: Data = DATA, as_json: Json = False) -> None:
+    """Seals all anew with the newest key, while the service runs; can be stopped and run again."""
+    from app.commands.secret_key import rotate
+
+    asyncio.run(rotate(data, as_json=as_json))
 
 
 @cli.command()

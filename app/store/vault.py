@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 SECRETS, HEADERS = "secrets", "headers"  # fields of an endpoint's hash
 SEALED = (SECRETS, HEADERS)
 _PLAIN = b"{"  # how headers begin that are not sealed; sealed bytes begin with 1
+_NO_HEADERS = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,15 @@ class Vault:
             return {}
         opened = raw if raw.startswith(_PLAIN) else self._open(id_, HEADERS, raw)
         return None if opened is None else json.loads(opened)
+
+    def is_current(self, raw: bytes) -> bool:
+        """Whether a field is as it would be sealed now: under the newest key, or not at all."""
+        return raw == _NO_HEADERS or self._sealer.is_newest(raw)
+
+    def reseal(self, id_: str, field: str, raw: bytes) -> bytes | None:
+        """The same under the newest key, and what is plain under it too."""
+        plain = raw if raw.startswith(_PLAIN) else self._open(id_, field, raw)
+        return None if plain is None else self._sealer.seal(plain, _owner(id_, field))
 
     def _open(self, id_: str, field: str, sealed: bytes) -> bytes | None:
         try:
