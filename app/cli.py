@@ -106,7 +106,9 @@ def worker(
 def listen(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any that is free.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    secret: Annotated[list[str] | None, typer.Option(help="whsec_…; may be repeated.")] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="whsec_… or whpk_…; may be repeated.")
+    ] = None,
     fail: Annotated[float | None, typer.Option(min=0, max=1, help="Share that fails.")] = None,
     delay: Annotated[str, typer.Option(help="Before each answer: 250ms, 1s.")] = "0",
     status: Annotated[int | None, typer.Option(min=200, max=599, help="To fail with.")] = None,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from app.domain.ids import ENDPOINT_RANDOM_BITS, endpoint_id, is_endpoint_id, shard_of_id
 from app.domain.shard import shard_of
+from app.domain.signature import Signing, signing_of
 from app.errors import NoSender, TooManyEndpoints
 from app.sealing import Sealer
 from app.store import keys
@@ -54,6 +55,7 @@ class Endpoint:
     first_failure_at_ms: int | None
     failure_days: tuple[str, ...]
     open_until_ms: int | None
+    signing: Signing = "hmac"
 
     @property
     def shard(self) -> int:
@@ -100,7 +102,7 @@ class Endpoints:
         secret: str,
         now_ms: int,
     ) -> Endpoint:
-        """Raises `TooManyEndpoints`."""
+        """How it signs follows from its secret, and stays so. Raises `TooManyEndpoints`."""
         shard = shard_of(user, self._shards)
         options: dict[str, Any] = {
             "url": url,
@@ -116,7 +118,7 @@ class Endpoints:
             fields = [
                 *("user", user, "created_at", now_ms, "state", "active"),
                 *("secrets", self._vault.seal_secrets(id_, (Secret(secret),))),
-                *self._flat(id_, options),
+                *("signing", signing_of(secret), *self._flat(id_, options)),
             ]
             head = [id_, user, _route_word(id_, types), self._endpoints_max, self._changes_max]
             answer = await self._store.call("save_endpoint", self._keys(id_), [*head, *fields])
@@ -205,7 +207,8 @@ class Endpoints:
         return None if user is None else user.decode()
 
     async def rotate(self, id_: str, secret: str, overlap_s: float, now_ms: int) -> Endpoint | None:
-        """A new secret; those before it sign too for `overlap_s` more."""
+        """A new secret, for the same way of signing; those before it sign too for `overlap_s`
+        more."""
         if not self._is_ours(id_):
             return None
         key = keys.endpoint(shard_of_id(id_), id_)
@@ -291,6 +294,7 @@ class Endpoints:
             first_failure_at_ms=_int(fields.get("first_failure_at")),
             failure_days=tuple((_text(fields.get("failure_days")) or "").split()),
             open_until_ms=_int(fields.get("open_until")),
+            signing="ed25519" if fields.get("signing") == b"ed25519" else "hmac",
         )
 
 

@@ -6,6 +6,7 @@ import os
 import pytest
 
 from app.domain.attempt import Outcome
+from app.domain.signature import new_signing_key
 from app.errors import NoSender, TooManyEndpoints
 from app.sealing import Sealer
 from app.store import endpoints as endpoints_module
@@ -250,6 +251,34 @@ async def test_a_secret_that_does_not_open_stops_neither_other_endpoints_nor_a_r
     rotated = await service.endpoints.rotate(lost.id, NEW, 60, NOW_MS)
     assert rotated is not None
     assert rotated.secrets == (Secret(NEW),)
+
+
+async def test_how_an_endpoint_signs_is_known_even_if_its_secrets_do_not_open(store: Store) -> None:
+    endpoints = Service.on(store, sealer=Sealer(os.urandom(32))).endpoints
+    made = await endpoints.create(
+        user=BOB,
+        url="https://example.com",
+        types=("*",),
+        method="POST",
+        headers={},
+        rate_per_s=None,
+        retry_schedule_s=None,
+        description=None,
+        secret=new_signing_key(os.urandom),
+        now_ms=NOW_MS,
+    )
+    assert made.signing == "ed25519"
+    found = await Service.on(store).endpoints.get(made.id)
+    assert found is not None
+    assert (found.signing, found.secrets) == ("ed25519", ())
+
+
+async def test_an_endpoint_of_an_earlier_release_signs_as_it_did(store: Store) -> None:
+    service = Service.on(store)
+    made = await service.endpoint(BOB)
+    await store.execute("HDEL", keys.endpoint(1, made.id), "signing")
+    assert await service.endpoints.get(made.id) == made
+    assert made.signing == "hmac"
 
 
 async def test_neither_secrets_nor_headers_can_be_read_in_the_store(store: Store) -> None:
