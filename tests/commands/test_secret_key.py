@@ -2,16 +2,20 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from app.commands import secret_key
 from app.commands.data_dir import SECRET_KEY, DataDir, new_secret_key
 from app.commands.secret_key import rotate
 from app.domain.signature import verify
 from app.errors import CommandFailed
 from app.store.client import Store
+from app.store.resealing import Progress, Resealing
 from tests.flows.service import serve
 from tests.receivers import Receiver
 
@@ -69,6 +73,48 @@ async def test_it_says_so_when_an_older_key_is_still_needed(
         CommandFailed, match=r"endpoints .* ours: 1\. Add it to MOMENTS_SECRET_KEYS_OLD"
     ):
         await rotate(tmp_path, as_json=False)
+
+
+async def test_it_shows_how_far_it_is(
+    single_store: Store,
+    given: Set,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(secret_key, "NOTE_S", 0.0)
+    async with serve(single_store, secret_key=OLD) as service:
+        await service.register("bob", "http://127.0.0.1:9999/")
+    given(secret_key=NEW, secret_keys_old=OLD)
+    await rotate(tmp_path, as_json=True)
+    shown = capsys.readouterr().err.splitlines()
+    assert any("of 8: 1 endpoints, 1 sealed anew" in line for line in shown)
+
+
+async def test_it_ends_when_something_goes_on_sealing_with_an_older_key(
+    single_store: Store, given: Set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serve(single_store, secret_key=OLD) as service:
+        endpoint = await service.register("bob", "http://127.0.0.1:9999/")
+        whole_pass = secret_key._pass
+
+        async def with_a_change_before(resealing: Resealing) -> Progress:
+            await service.call("POST", f"/endpoints/{endpoint['id']}/secret:rotate", {})
+            return await whole_pass(resealing)
+
+        monkeypatch.setattr(secret_key, "_pass", with_a_change_before)
+        given(secret_key=NEW, secret_keys_old=OLD)
+        with pytest.raises(CommandFailed, match="start every api with the newest"):
+            await rotate(tmp_path, as_json=True)
+
+
+def test_it_is_a_command(given: Set, tmp_path: Path) -> None:
+    given(secret_key=NEW)
+    command = [sys.executable, "-m", "app.cli", "secret-key", "rotate", "--json"]
+    done = subprocess.run(
+        [*command, "--data", str(tmp_path)], capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"resealed": 0})
 
 
 async def test_the_key_of_the_data_directory_is_taken_where_the_settings_have_none(
