@@ -1,5 +1,4 @@
 import asyncio
-import os
 
 import pytest
 
@@ -123,7 +122,7 @@ async def test_how_an_endpoint_signs_is_one_of_two_and_stays(api: Api):
         assert [error["field"] for error in answer.json()["errors"]] == ["signing"]
 
 
-@pytest.mark.parametrize("secret", [whsec(32), new_signing_key(os.urandom)])
+@pytest.mark.parametrize("secret", [whsec(32), new_signing_key(bytes)], ids=["whsec", "whsk"])
 async def test_a_key_for_ed25519_cannot_be_brought_along(api: Api, secret: str):
     body = {"user": "bob", "url": URL, "signing": "ed25519", "secret": secret}
     answer = await api.admin.post("/v1/endpoints", json=body)
