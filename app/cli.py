@@ -24,6 +24,8 @@ cli = typer.Typer(
 )
 keys = typer.Typer(help="API keys, through a running api.", no_args_is_help=True)
 cli.add_typer(keys, name="key")
+secret_keys = typer.Typer(help="The key that seals endpoint secrets.", no_args_is_help=True)
+cli.add_typer(secret_keys, name="secret-key")
 
 Data = Annotated[Path, typer.Option(help="Data directory of `moments up`.")]
 Api = Annotated[str | None, typer.Option(help="URL of the api, if not as in the settings.")]
@@ -104,7 +106,9 @@ def worker(
 def listen(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any that is free.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    secret: Annotated[list[str] | None, typer.Option(help="whsec_…; may be repeated.")] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="whsec_… or whpk_…; may be repeated.")
+    ] = None,
     fail: Annotated[float | None, typer.Option(min=0, max=1, help="Share that fails.")] = None,
     delay: Annotated[str, typer.Option(help="Before each answer: 250ms, 1s.")] = "0",
     status: Annotated[int | None, typer.Option(min=200, max=599, help="To fail with.")] = None,
@@ -219,6 +223,19 @@ def token(
 
     ttl_s = int(duration_option_s(ttl, "--ttl"))
     access.make_token(client_for(api, key, data), user, ttl_s, as_json=as_json)
+
+
+@secret_keys.callback()
+def secret_key() -> None:
+    """The key that seals what is secret of endpoints."""
+
+
+@secret_keys.command("rotate")
+def rotate_secret_key(data: Data = DATA, as_json: Json = False) -> None:
+    """Seals all anew with the newest key, while the service runs; can be stopped and run again."""
+    from app.commands.secret_key import rotate
+
+    asyncio.run(rotate(data, as_json=as_json))
 
 
 @cli.command()

@@ -42,13 +42,14 @@ class Sealer:
         self._first = _key_id(keys[0])
 
     @classmethod
-    def from_base64(cls, text: str) -> "Sealer":
-        """From keys in base64, comma-separated, the one to seal with first.
+    def from_base64(cls, text: str, older: str = "") -> "Sealer":
+        """From keys in base64, comma-separated, the one to seal with first; `older` may be empty.
 
         Raises `BadSealingKey`.
         """
+        parts = [*text.split(","), *filter(None, older.split(","))]
         try:
-            keys = [b64decode(part.strip(), validate=True) for part in text.split(",")]
+            keys = [b64decode(part.strip(), validate=True) for part in parts]
         except ValueError:
             # The cause is left out: its message may quote what it was given.
             raise BadSealingKey(f"a key is {KEY_BYTES} bytes in base64") from None
@@ -59,6 +60,10 @@ class Sealer:
         header = _VERSION + self._first
         nonce = os.urandom(_NONCE_BYTES)
         return header + nonce + self._ciphers[self._first].encrypt(nonce, plain, header + owner)
+
+    def is_newest(self, sealed: bytes) -> bool:
+        """Whether this was sealed, as far as its header says, with the key that seals now."""
+        return sealed[:_HEADER_BYTES] == _VERSION + self._first
 
     def open(self, sealed: bytes, owner: bytes) -> bytes:
         """What `seal` was given.

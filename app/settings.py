@@ -87,6 +87,11 @@ class Settings(BaseSettings):
         None,
         "Key that encrypts endpoint secrets at rest: 32 bytes in base64. `moments up` makes one.",
     )
+    secret_keys_old: str = _of(
+        "",
+        "Keys before it, comma-separated: they open what they have sealed. `moments secret-key "
+        "rotate` makes them needless.",
+    )
 
     # Limits of the API
     body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)

@@ -4,9 +4,11 @@ import asyncio
 import socket
 import threading
 from collections.abc import Sequence
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app import resolver as resolver_module
 from app.domain.address import parse_url
@@ -189,3 +191,106 @@ async def test_the_number_of_look_ups_has_a_limit(slow_names: SlowNames):
     await asyncio.gather(*waiting)
     assert await resolver.resolve("quick") == ["8.8.8.8"]
     resolver.close()
+
+
+# Every address there is. The oracle goes by octets and groups, written down apart from the table.
+
+# Where a range begins or ends, in octets and in groups; what is drawn lies there or close by.
+V4_EDGES = (
+    *((octet, 0, 0, 0) for octet in (0, 1, 10, 11, 127, 128, 223, 224, 240, 255)),
+    *((100, 64, 0, 0), (100, 128, 0, 0), (169, 254, 0, 0), (169, 255, 0, 0)),
+    *((172, 16, 0, 0), (172, 32, 0, 0), (192, 168, 0, 0), (192, 169, 0, 0)),
+    *((192, 0, 0, 0), (192, 0, 1, 0), (192, 0, 2, 0), (192, 0, 3, 0)),
+    *((192, 88, 99, 0), (192, 88, 100, 0), (198, 18, 0, 0), (198, 20, 0, 0)),
+    *((198, 51, 100, 0), (198, 51, 101, 0), (203, 0, 113, 0), (203, 0, 114, 0)),
+)
+V6_EDGES_TEXT = """
+    :: 100:: 100:0:0:1:: ::ffff:0:0 ::1:0:0:0 64:ff9b:: 64:ff9b::1:0:0 64:ff9b:1:: 64:ff9b:2::
+    2001:: 2001:200:: 2001:db8:: 2001:db9:: 2002:: 2003:: 3fff:: 3fff:1000:: 5f00:: 5f01::
+    fc00:: fe00:: fe80:: fec0:: ff00::
+"""
+V6_EDGES = tuple(int(IPv6Address(text)) for text in V6_EDGES_TEXT.split())
+
+
+def near(edge: int, bits: int) -> st.SearchStrategy[int]:
+    """Numbers at an edge and round it, closer ones more often."""
+    last = (1 << bits) - 1
+    far = st.integers(0, bits).flatmap(lambda width: st.integers(-(1 << width), 1 << width))
+    return far.map(lambda offset: min(max(edge + offset, 0), last))
+
+
+V4 = (
+    st.integers(0, 2**32 - 1)
+    | st.sampled_from([int.from_bytes(each) for each in V4_EDGES]).flatmap(lambda at: near(at, 32))
+).map(IPv4Address)
+V6 = (
+    st.integers(0, 2**128 - 1)
+    | st.sampled_from(V6_EDGES).flatmap(lambda at: near(at, 128))
+    | V4.map(lambda ip: 0xFFFF << 32 | int(ip))
+    | V4.map(lambda ip: 0x64FF9B << 96 | int(ip))
+).map(IPv6Address)
+
+
+def is_special_v4(ip: IPv4Address) -> bool:
+    match tuple(ip.packed):
+        case (0 | 10 | 127, _, _, _) | (192, 168, _, _) | (169, 254, _, _):
+            return True
+        case (192, 0, 0 | 2, _) | (192, 88, 99, _) | (198, 51, 100, _) | (203, 0, 113, _):
+            return True
+        case first, second, _, _:
+            return (
+                first >= 224
+                or (first == 100 and second // 64 == 1)
+                or (first == 172 and second // 16 == 1)
+                or (first == 198 and second // 2 == 9)
+            )
+
+
+def is_special_v6(ip: IPv6Address) -> bool:
+    groups = [int(group, 16) for group in ip.exploded.split(":")]
+    if groups[:6] in ([0, 0, 0, 0, 0, 0xFFFF], [0x64, 0xFF9B, 0, 0, 0, 0]):
+        return is_special_v4(IPv4Address(ip.packed[12:]))
+    first, second = groups[:2]
+    return (
+        first < 0x100
+        or groups[:4] == [0x100, 0, 0, 0]
+        or (first == 0x2001 and (second < 0x200 or second == 0xDB8))
+        or first in (0x2002, 0x5F00)
+        or (first == 0x3FFF and second < 0x1000)
+        or 0xFC00 <= first < 0xFE00
+        or first >= 0xFE80
+    )
+
+
+async def is_blocked(text: str, names: Names) -> bool:
+    try:
+        return await vet(names, text) == []
+    except Blocked:
+        return True
+
+
+@given(V4)
+async def test_an_ipv4_address_is_blocked_exactly_if_it_is_special(ip: IPv4Address):
+    expected = is_special_v4(ip)
+    assert await is_blocked(f"http://{ip}/", Names()) == expected
+    assert await is_blocked(f"http://{int(ip)}/", Names()) == expected
+    assert await is_blocked(f"http://{int(ip):#x}/", Names()) == expected
+    assert await is_blocked("http://name/", Names(name=[["8.8.8.8", str(ip)]])) == expected
+
+
+@given(V6)
+async def test_an_ipv6_address_is_blocked_exactly_if_it_is_special(ip: IPv6Address):
+    expected = is_special_v6(ip)
+    assert await is_blocked(f"http://[{ip}]/", Names()) == expected
+    assert await is_blocked(f"http://[{ip.exploded}]/", Names()) == expected
+    assert await is_blocked("http://name/", Names(name=[["8.8.8.8", str(ip)]])) == expected
+
+
+@given(V4 | V6)
+async def test_what_python_takes_for_special_is_blocked(ip: IPv4Address | IPv6Address):
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    kinds = (ip.is_private, ip.is_loopback, ip.is_link_local, ip.is_multicast, ip.is_unspecified)
+    of_v4 = ip.is_reserved if isinstance(ip, IPv4Address) else ip.is_site_local
+    if any(kinds) or of_v4:
+        assert await is_blocked("http://name/", Names(name=[[str(ip)]]))

@@ -76,7 +76,7 @@ def parse_slice(entry: bytes, fields: Fields) -> Slice:
         rows = decode_deliveries(fields[b"d"])
         event, number = decode_event(fields[b"e"]), int(fields[b"s"])
         return Slice(entry, event, number, rows, is_large=b"l" in fields)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError) as error:
         raise DecodeError("slice", entry) from error
 
 
@@ -313,10 +313,7 @@ def _row(raw_roster: bytes, raw_record: bytes, endpoint: str) -> tuple[str, int,
     record = decode_record(raw_record)
     if record.state.is_final or record.state.is_parked:
         return None
-    try:
-        roster = decode_roster(raw_roster)
-    except (ValueError, TypeError) as error:
-        raise DecodeError("roster", raw_roster) from error
+    roster = decode_roster(raw_roster)
     for user, offset, endpoints in zip(roster.users, roster.offsets, roster.endpoints, strict=True):
         if endpoint in endpoints:
             return user, offset, record

@@ -1,12 +1,14 @@
 """An endpoint made ready for sending: address, signer, the head of its requests, its health."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from app import __version__
 from app.domain.address import Url, parse_url
 from app.domain.breaker import EndpointState, Health
 from app.domain.post import EventKind
-from app.domain.signature import Signer, decode_key
+from app.domain.signature import Sign, sign_with
+from app.errors import BadSecret
 from app.store.endpoints import Endpoint
 
 _METHODS = {EventKind.CREATED: b"POST", EventKind.UPDATED: b"PUT", EventKind.DELETED: b"DELETE"}
@@ -24,7 +26,7 @@ class Target:
     __slots__ = (
         "_endpoint",
         "_head",
-        "_signer",
+        "_sign",
         "_signs_until_ms",
         "_target",
         "health",
@@ -55,7 +57,10 @@ class Target:
         Raises `UrlRejected` or `BadSecret`, and is as it was then.
         """
         url = parse_url(endpoint.url, allow_ports=allow_ports)
-        signer = _signer(endpoint, now_ms)
+        signing = _signing(endpoint, now_ms)
+        headers = endpoint.headers
+        if headers is None:
+            raise BadSecret("the headers do not open")
         self.url: Url = url
         self.host = self.url.host
         self.rate_per_s = endpoint.rate_per_s
@@ -69,23 +74,20 @@ class Target:
         self._endpoint = endpoint
         self.takes_query = endpoint.method == "GET"
         self._target = url.target.encode()
-        self._head = self._common_headers()
-        self._signer, self._signs_until_ms = signer
+        self._head = self._common_headers(headers)
+        self._sign, self._signs_until_ms = signing
 
     @property
     def user(self) -> str:
         return self._endpoint.user
 
-    def _common_headers(self) -> bytes:
+    def _common_headers(self, own: Mapping[str, str]) -> bytes:
         lines = [
             b"host: " + self.url.host_header.encode(),
             b"user-agent: " + _USER_AGENT,
             b"accept-encoding: identity",
         ]
-        lines += [
-            f"{name}: {value}".encode("latin-1", "replace")
-            for name, value in self._endpoint.headers.items()
-        ]
+        lines += [f"{name}: {value}".encode("latin-1", "replace") for name, value in own.items()]
         return b"\r\n".join(lines) + b"\r\n"
 
     def request(
@@ -94,14 +96,14 @@ class Target:
         """Where to send, the head and the body. The signature covers what carries the message:
         the body, or with GET the query string, all of it as it stands in the request line."""
         if now_ms >= self._signs_until_ms:
-            self._signer, self._signs_until_ms = _signer(self._endpoint, now_ms)
+            self._sign, self._signs_until_ms = _signing(self._endpoint, now_ms)
         timestamp = b"%d" % (now_ms // 1000)
         if self.takes_query:
             line, signed = self._with_query(body)
-            signature = self._signer.sign(delivery, timestamp, signed)
+            signature = self._sign(delivery, timestamp, signed)
             body, framing = b"", b""
         else:
-            signature = self._signer.sign(delivery, timestamp, body)
+            signature = self._sign(delivery, timestamp, body)
             verb = _METHODS[kind] if self._endpoint.method == "rest" else b"POST"
             line = b"%b %b" % (verb, self._target)
             framing = b"%bcontent-length: %d\r\n" % (_JSON, len(body))
@@ -118,12 +120,12 @@ class Target:
         return b"GET %b?%b" % (path, query), query
 
 
-def _signer(endpoint: Endpoint, now_ms: int) -> tuple[Signer, int]:
-    """A signer with the secrets that live now, and when the first of them expires. The newest one
+def _signing(endpoint: Endpoint, now_ms: int) -> tuple[Sign, int]:
+    """What signs with the secrets that live now, and when the first of them expires. The newest one
     never does. Raises `BadSecret` when there is none."""
     ends = [secret.expires_at_ms for secret in endpoint.secrets if secret.expires_at_ms]
     until_ms = min((end for end in ends if end > now_ms), default=_NEVER_MS)
-    return Signer([decode_key(secret) for secret in endpoint.live_secrets(now_ms)]), until_ms
+    return sign_with(endpoint.live_secrets(now_ms)), until_ms
 
 
 def _health(endpoint: Endpoint) -> Health:

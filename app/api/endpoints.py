@@ -18,7 +18,14 @@ from app.api.schemas.fields import Nothing, Page
 from app.api.services import Limits, Services
 from app.clock import now_ms
 from app.domain.address import parse_url
-from app.domain.signature import SECRET_PREFIX, decode_secret, new_secret
+from app.domain.signature import (
+    SECRET_PREFIX,
+    Ed25519Signer,
+    Signing,
+    decode_secret,
+    new_secret,
+    new_signing_key,
+)
 from app.errors import BadSecret, Blocked, NoSender, Unresolved, UrlRejected
 from app.store.endpoints import Endpoint
 from app.wire import AttemptEntry, rfc3339
@@ -31,7 +38,7 @@ _DEFAULTS: dict[str, Any] = {"types": tuple(DEFAULT_TYPES), "method": "POST", "h
 async def create(ask: Ask[Nothing, NewEndpoint]) -> Answer:
     """Makes an endpoint: events of a user are sent to this address from now on."""
     body, services = ask.body, ask.services
-    secret = new_secret(os.urandom) if body.secret is None else _checked_secret(body.secret)
+    secret = _made_secret(body.signing) if body.secret is None else _checked_secret(body)
     _check_schedule(body.retry_schedule_s, services.limits)
     endpoint = await services.endpoints.create(
         user=body.user,
@@ -80,10 +87,11 @@ async def delete(ask: Ask[Nothing, Nothing]) -> Answer:
 
 async def rotate(ask: Ask[Nothing, Rotation]) -> Answer:
     """Makes a new secret; those before it go on signing beside it for a while."""
-    secret = new_secret(os.urandom)
-    endpoint = await ask.services.endpoints.rotate(
-        ask.path["endpoint"], secret, ask.body.overlap_s, now_ms()
-    )
+    endpoints, id_ = ask.services.endpoints, ask.path["endpoint"]
+    endpoint = await endpoints.get(id_)
+    if endpoint is not None:
+        secret = _made_secret(endpoint.signing)
+        endpoint = await endpoints.rotate(id_, secret, ask.body.overlap_s, now_ms())
     if endpoint is None:
         raise not_found("endpoint")
     return model_answer(200, _with_secret(endpoint))
@@ -146,12 +154,19 @@ def show(endpoint: Endpoint, *, with_headers: bool) -> schemas.Endpoint:
 
 
 def _with_secret(endpoint: Endpoint) -> schemas.FullEndpoint:
-    secret = endpoint.secrets[0].value
+    secret = endpoint.secrets[0].value if endpoint.signing == "hmac" else None
     return schemas.FullEndpoint(**_fields(endpoint, True), secret=secret)
 
 
+def _public_key(endpoint: Endpoint) -> str | None:
+    """None for a shared secret, and for a key that does not open."""
+    if endpoint.signing == "hmac" or not endpoint.secrets:
+        return None
+    return Ed25519Signer(endpoint.secrets[0].value).public_key
+
+
 def _fields(endpoint: Endpoint, with_headers: bool) -> dict[str, Any]:
-    headers = dict(endpoint.headers)
+    headers = dict(endpoint.headers or {})
     schedule = endpoint.retry_schedule_s
     return {
         "id": endpoint.id,
@@ -170,6 +185,8 @@ def _fields(endpoint: Endpoint, with_headers: bool) -> dict[str, Any]:
         "consecutive_failures": endpoint.consecutive_failures,
         "first_failure_at": _time(endpoint.first_failure_at_ms),
         "open_until": _time(endpoint.open_until_ms),
+        "signing": endpoint.signing,
+        "public_key": _public_key(endpoint),
     }
 
 
@@ -214,7 +231,14 @@ async def _vetted(text: str, services: Services) -> str:
     return text
 
 
-def _checked_secret(secret: str) -> str:
+def _made_secret(signing: Signing) -> str:
+    return new_secret(os.urandom) if signing == "hmac" else new_signing_key(os.urandom)
+
+
+def _checked_secret(body: NewEndpoint) -> str:
+    secret = body.secret or ""
+    if body.signing != "hmac":
+        raise invalid("secret", f"cannot be brought along for {body.signing}: leave it out")
     if not secret.startswith(SECRET_PREFIX):
         raise invalid("secret", f"must begin with {SECRET_PREFIX}")
     try:

@@ -59,9 +59,10 @@ def make_sealer(settings: Settings) -> Sealer:
             "`openssl rand -base64 32`, keep it, and give it to every api and worker"
         )
     try:
-        return Sealer.from_base64(settings.secret_key)
+        return Sealer.from_base64(settings.secret_key, settings.secret_keys_old)
     except BadSealingKey as error:
-        raise CommandFailed(f"{name}: {error}") from error
+        names = f"{name} or {variable('secret_keys_old')}" if settings.secret_keys_old else name
+        raise CommandFailed(f"{names}: {error}") from error
 
 
 def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Services:

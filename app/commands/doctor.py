@@ -141,9 +141,16 @@ def _look_at_secret_key(settings: Settings) -> Finding:
             "without. Make one with `openssl rand -base64 32`, keep it, give it to all of them",
         )
     try:
-        Sealer.from_base64(settings.secret_key)
+        Sealer.from_base64(settings.secret_key, settings.secret_keys_old)
     except BadSealingKey as error:
-        return fault("secret key", f"{name}: {error}. Make one with `openssl rand -base64 32`")
+        names = f"{name} or {variable('secret_keys_old')}" if settings.secret_keys_old else name
+        return fault("secret key", f"{names}: {error}. Make one with `openssl rand -base64 32`")
+    if settings.secret_keys_old:
+        return warning(
+            "secret key",
+            "older ones are still set: once every process has the newest, run `moments secret-key "
+            f"rotate`, then unset {variable('secret_keys_old')}",
+        )
     return ok("secret key", "there is one for the endpoints' secrets")
 
 

@@ -14,7 +14,7 @@ from binascii import b2a_base64
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -31,7 +31,10 @@ SIGNATURE = "webhook-signature"
 SECRET_PREFIX = "whsec_"
 SIGNING_KEY_PREFIX = "whsk_"
 PUBLIC_KEY_PREFIX = "whpk_"
+Signing = Literal["hmac", "ed25519"]  # `v1` or `v1a`
+
 SECRET_BYTES = 32  # of a secret we make
+SEED_BYTES = 32  # of a signing key
 SECRET_BYTES_MIN = 24
 SECRET_BYTES_MAX = 64
 TOLERANCE_S = 300.0
@@ -47,6 +50,19 @@ _UNIX_SECONDS = re.compile(rb"[0-9]{1,12}")
 def new_secret(random_bytes: Callable[[int], bytes]) -> str:
     """A `whsec_…` secret from a source of random bytes such as `os.urandom`."""
     return SECRET_PREFIX + b64encode(random_bytes(SECRET_BYTES)).decode()
+
+
+def new_signing_key(random_bytes: Callable[[int], bytes]) -> str:
+    """A `whsk_…` key from a source of random bytes such as `os.urandom`: the seed, then the public
+    key that follows from it."""
+    seed = random_bytes(SEED_BYTES)
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    return SIGNING_KEY_PREFIX + b64encode(seed + public).decode()
+
+
+def signing_of(secret: str) -> Signing:
+    """What a secret or signing key is for, by its prefix."""
+    return "ed25519" if secret.startswith(SIGNING_KEY_PREFIX) else "hmac"
 
 
 def decode_key(text: str) -> bytes:
@@ -127,17 +143,34 @@ class Ed25519Signer:
         Raises `BadSecret`.
         """
         raw = _decode_base64(signing_key.removeprefix(SIGNING_KEY_PREFIX))
-        if len(raw) not in (32, 64):
+        if len(raw) not in (SEED_BYTES, 2 * SEED_BYTES):
             raise BadSecret("a signing key has 32 bytes, or 64 with its public half")
-        self._key = Ed25519PrivateKey.from_private_bytes(raw[:32])
+        self._key = Ed25519PrivateKey.from_private_bytes(raw[:SEED_BYTES])
         public = self._key.public_key().public_bytes_raw()
-        if raw[32:] not in (b"", public):
+        if raw[SEED_BYTES:] not in (b"", public):
             raise BadSecret("the halves of the signing key do not belong together")
         self.public_key = PUBLIC_KEY_PREFIX + b64encode(public).decode()
 
     def sign(self, id_: bytes, timestamp: bytes, body: bytes) -> bytes:
         """The value of `webhook-signature`."""
         return b"v1a," + b64encode(self._key.sign(_SIGNED_TEXT % (id_, timestamp, body)))
+
+
+Sign = Callable[[bytes, bytes, bytes], bytes]  # id, timestamp, body: the value of the header
+
+
+def sign_with(secrets: Sequence[str]) -> Sign:
+    """What signs with every one of these, `whsec_…` and `whsk_…`; keep it: keys are prepared.
+
+    Raises `BadSecret`, for no secret at all too.
+    """
+    shared = [decode_key(secret) for secret in secrets if signing_of(secret) == "hmac"]
+    signs: list[Sign] = [Ed25519Signer(key).sign for key in secrets if signing_of(key) != "hmac"]
+    if shared or not signs:
+        signs.append(Signer(shared).sign)
+    if len(signs) == 1:
+        return signs[0]
+    return lambda id_, timestamp, body: b" ".join([sign(id_, timestamp, body) for sign in signs])
 
 
 class Verdict(StrEnum):

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import secrets as randomness
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +9,14 @@ from typing import Any, Literal
 
 from app.domain.ids import ENDPOINT_RANDOM_BITS, endpoint_id, is_endpoint_id, shard_of_id
 from app.domain.shard import shard_of
-from app.errors import NoSender, SealingError, TooManyEndpoints
+from app.domain.signature import Signing, signing_of
+from app.errors import NoSender, TooManyEndpoints
 from app.sealing import Sealer
 from app.store import keys
 from app.store.client import Store
 from app.store.replies import pairs
+from app.store.vault import HEADERS, Secret, Vault
 from app.wire import AttemptEntry, decode_attempt
-
-log = logging.getLogger(__name__)
 
 Method = Literal["POST", "GET", "rest"]
 EndpointState = Literal["active", "open", "disabled"]
@@ -31,18 +30,11 @@ CHANGEABLE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
-    """`expires_at_ms` is set once a newer secret has taken its place."""
-
-    value: str
-    expires_at_ms: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A webhook address with its options and health.
 
-    `secrets` has the newest first; it is empty when they were sealed by a key that is not ours.
+    `secrets` has the newest first. What was sealed by a key that is not ours is missing: `secrets`
+    is empty then, `headers` None.
     """
 
     id: str
@@ -50,7 +42,7 @@ class Endpoint:
     url: str
     types: tuple[str, ...]
     method: Method
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] | None
     rate_per_s: float | None
     retry_schedule_s: tuple[float, ...] | None
     description: str | None
@@ -63,6 +55,7 @@ class Endpoint:
     first_failure_at_ms: int | None
     failure_days: tuple[str, ...]
     open_until_ms: int | None
+    signing: Signing = "hmac"
 
     @property
     def shard(self) -> int:
@@ -91,7 +84,7 @@ class Endpoints:
     ) -> None:
         self._store = store
         self._shards = shards
-        self._sealer = sealer
+        self._vault = Vault(sealer)
         self._endpoints_max = endpoints_max
         self._changes_max = changes_max
 
@@ -109,7 +102,7 @@ class Endpoints:
         secret: str,
         now_ms: int,
     ) -> Endpoint:
-        """Raises `TooManyEndpoints`."""
+        """How it signs follows from its secret, and stays so. Raises `TooManyEndpoints`."""
         shard = shard_of(user, self._shards)
         options: dict[str, Any] = {
             "url": url,
@@ -124,7 +117,8 @@ class Endpoints:
             id_ = endpoint_id(randomness.randbits(ENDPOINT_RANDOM_BITS), shard)
             fields = [
                 *("user", user, "created_at", now_ms, "state", "active"),
-                *("secrets", self._seal(id_, (Secret(secret),)), *_flat(options)),
+                *("secrets", self._vault.seal_secrets(id_, (Secret(secret),))),
+                *("signing", signing_of(secret), *self._flat(id_, options)),
             ]
             head = [id_, user, _route_word(id_, types), self._endpoints_max, self._changes_max]
             answer = await self._store.call("save_endpoint", self._keys(id_), [*head, *fields])
@@ -192,7 +186,7 @@ class Endpoints:
         removed = [name for name, value in changes.items() if value is None]
         head = [id_, user, word, self._changes_max, known, len(removed), *removed]
         answer = await self._store.call(
-            "change_endpoint", self._keys(id_), [*head, *_flat(changes)]
+            "change_endpoint", self._keys(id_), [*head, *self._flat(id_, changes)]
         )
         return answer != b"moved"
 
@@ -213,7 +207,8 @@ class Endpoints:
         return None if user is None else user.decode()
 
     async def rotate(self, id_: str, secret: str, overlap_s: float, now_ms: int) -> Endpoint | None:
-        """A new secret; those before it sign too for `overlap_s` more."""
+        """A new secret, for the same way of signing; those before it sign too for `overlap_s`
+        more."""
         if not self._is_ours(id_):
             return None
         key = keys.endpoint(shard_of_id(id_), id_)
@@ -222,13 +217,12 @@ class Endpoints:
             user, sealed = await self._store.execute("HMGET", key, "user", "secrets")
             if user is None:
                 return None
-            old = self._open(id_, sealed)
+            old = self._vault.open_secrets(id_, sealed) or ()
             if old and old[0].value == secret:  # written by a first try, whose answer was lost
                 break
             new = _with_new_secret(secret, old, now_ms, until_ms)
-            if await self._write(
-                id_, user.decode(), {"secrets": self._seal(id_, new)}, known=sealed
-            ):
+            changed = {"secrets": self._vault.seal_secrets(id_, new)}
+            if await self._write(id_, user.decode(), changed, known=sealed):
                 break
         return await self.get(id_)
 
@@ -265,19 +259,18 @@ class Endpoints:
             raise NoSender("no sender answered: is a worker running?")
         return decode_attempt(reply)
 
-    def _seal(self, id_: str, secrets: tuple[Secret, ...]) -> bytes:
-        rows = [[secret.value, secret.expires_at_ms] for secret in secrets]
-        return self._sealer.seal(json.dumps(rows).encode(), id_.encode())
-
-    def _open(self, id_: str, sealed: bytes) -> tuple[Secret, ...]:
-        """Nothing when they do not open: one such endpoint must not stop the others that are read
-        with it, and a rotation gives it a secret again."""
-        try:
-            opened = json.loads(self._sealer.open(sealed, id_.encode()))
-        except SealingError as error:
-            log.error("secrets do not open", extra={"endpoint": id_, "error": str(error)})
-            return ()
-        return tuple(Secret(value, expires_at_ms) for value, expires_at_ms in opened)
+    def _flat(self, id_: str, options: Mapping[str, Any]) -> list[Any]:
+        """Hash fields; options are kept as JSON, headers sealed, what others write as text."""
+        flat: list[Any] = []
+        for name, value in options.items():
+            if value is None:
+                continue
+            if name == HEADERS:
+                value = self._vault.seal_headers(id_, value)
+            elif name in CHANGEABLE:
+                value = json.dumps(value)
+            flat += [name, value]
+        return flat
 
     def _endpoint(self, id_: str, fields: dict[str, bytes]) -> Endpoint:
         schedule = _json(fields.get("retry_schedule_s"))
@@ -288,11 +281,11 @@ class Endpoints:
             url=_json(fields["url"]),
             types=tuple(types) if types else ALL_TYPES,
             method=_json(fields.get("method")) or "POST",
-            headers=_json(fields.get("headers")) or {},
+            headers=self._vault.open_headers(id_, fields.get(HEADERS)),
             rate_per_s=_json(fields.get("rate_per_s")),
             retry_schedule_s=tuple(schedule) if schedule is not None else None,
             description=_json(fields.get("description")),
-            secrets=self._open(id_, fields["secrets"]),
+            secrets=self._vault.open_secrets(id_, fields["secrets"]) or (),
             state=fields["state"].decode(),  # pyright: ignore[reportArgumentType]
             disabled_reason=_text(fields.get("disabled_reason")),
             created_at_ms=int(fields["created_at"]),
@@ -301,6 +294,7 @@ class Endpoints:
             first_failure_at_ms=_int(fields.get("first_failure_at")),
             failure_days=tuple((_text(fields.get("failure_days")) or "").split()),
             open_until_ms=_int(fields.get("open_until")),
+            signing="ed25519" if fields.get("signing") == b"ed25519" else "hmac",
         )
 
 
@@ -332,15 +326,6 @@ def _with_new_secret(
 def _route_word(id_: str, types: tuple[str, ...]) -> str:
     """The endpoint's word in the route: its id alone when it wants everything."""
     return id_ if "*" in types else f"{id_}={','.join(types)}"
-
-
-def _flat(options: Mapping[str, Any]) -> list[Any]:
-    """Hash fields; options are kept as JSON, what others write as plain text."""
-    flat: list[Any] = []
-    for name, value in options.items():
-        if value is not None:
-            flat += [name, json.dumps(value) if name in CHANGEABLE else value]
-    return flat
 
 
 def _json(raw: bytes | None) -> Any:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from app.clock import now_ms
 from app.domain.post import Event
 from app.domain.shard import shard_of
-from app.errors import StoreError
+from app.errors import DecodeError, StoreError
 from app.store import keys
 from app.store.client import Call, Entry, Store
 from app.wire import decode_event, decode_recipients, stream_fields
@@ -122,19 +122,21 @@ class Node:
                 await asyncio.sleep(_backoff_s(failures))
 
     def _decode(self, shard: int, entries: Sequence[Entry]) -> list[Push]:
-        pushes: list[Push] = []
-        for _, raw in entries:
-            fields = stream_fields(raw or ())
-            if b"o" in fields:
-                self.overflows += 1
-                pushes.append(Push(shard, None, ()))
-            elif b"u" in fields:
-                pushes.append(Push(shard, None, ((fields[b"u"].decode(), int(fields[b"n"])),)))
-            else:
-                event = decode_event(fields[b"e"])
-                pushes.append(Push(shard, event, decode_recipients(fields[b"r"])))
+        pushes = [self._push(shard, stream_fields(raw or ())) for _, raw in entries]
         self.entries_read += len(entries)
         return pushes
+
+    def _push(self, shard: int, fields: dict[bytes, bytes]) -> Push:
+        """What cannot be read is like what did not fit: the inboxes have it, and are looked at."""
+        try:
+            if b"u" in fields:
+                return Push(shard, None, ((fields[b"u"].decode(), int(fields[b"n"])),))
+            if b"o" not in fields:
+                return Push(shard, decode_event(fields[b"e"]), decode_recipients(fields[b"r"]))
+            self.overflows += 1
+        except (DecodeError, KeyError, ValueError) as error:
+            log.error("entry cannot be read", extra={"shard": shard, "error": str(error)})
+        return Push(shard, None, ())
 
     async def _trim(self, read: dict[bytes, bytes]) -> None:
         """Deletes what was read: what is in the stream is what this node has still to push."""

@@ -6,7 +6,7 @@ from app.api.services import Limits
 from app.clock import now_ms
 from app.domain.attempt import Failure, Outcome
 from app.domain.ids import shard_of_id
-from app.domain.signature import decode_secret
+from app.domain.signature import Ed25519Signer, decode_secret, new_signing_key
 from app.guard import Guard
 from app.store import keys
 from app.wire import encode_attempt
@@ -44,6 +44,8 @@ async def test_an_endpoint_is_made_with_defaults_and_a_new_secret(api: Api):
         "consecutive_failures": 0,
         "first_failure_at": None,
         "open_until": None,
+        "signing": "hmac",
+        "public_key": None,
         "secret": made["secret"],
     }
 
@@ -85,6 +87,48 @@ async def test_both_secrets_sign_until_the_overlap_ends(api: Api):
     day_ms = 86_400_000
     assert stored.live_secrets(now_ms()) == (rotated["secret"], made["secret"])
     assert stored.live_secrets(now_ms() + day_ms) == (rotated["secret"],)
+
+
+async def test_with_ed25519_the_key_stays_here_and_its_public_half_is_always_shown(api: Api):
+    made = await make(api, signing="ed25519")
+    path = f"/v1/endpoints/{made['id']}"
+    assert (made["signing"], made["secret"]) == ("ed25519", None)
+    assert made["public_key"].startswith("whpk_")
+    rotated = (await api.admin.post(f"{path}/secret:rotate")).json()
+    assert (rotated["signing"], rotated["secret"]) == ("ed25519", None)
+    assert rotated["public_key"] not in (made["public_key"], None)
+    stored = await api.services.endpoints.get(made["id"])
+    old, new = made["public_key"], rotated["public_key"]
+    live = [Ed25519Signer(key).public_key for key in stored.live_secrets(now_ms())]
+    assert live == [new, old]
+    for answer in (
+        await api.admin.get(path),
+        await api.client("read").get("/v1/users/bob/endpoints"),
+        await api.admin.patch(path, json={"description": "x"}),
+    ):
+        assert new in answer.text
+        assert "whsk_" not in answer.text
+
+
+async def test_how_an_endpoint_signs_is_one_of_two_and_stays(api: Api):
+    made = await make(api)
+    path = f"/v1/endpoints/{made['id']}"
+    body = {"user": "bob", "url": URL}
+    for answer in (
+        await api.admin.post("/v1/endpoints", json={**body, "signing": "rsa"}),
+        await api.admin.patch(path, json={"signing": "ed25519"}),
+    ):
+        assert answer.status_code == 422
+        assert [error["field"] for error in answer.json()["errors"]] == ["signing"]
+
+
+@pytest.mark.parametrize("secret", [whsec(32), new_signing_key(bytes)], ids=["whsec", "whsk"])
+async def test_a_key_for_ed25519_cannot_be_brought_along(api: Api, secret: str):
+    body = {"user": "bob", "url": URL, "signing": "ed25519", "secret": secret}
+    answer = await api.admin.post("/v1/endpoints", json=body)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["secret"]
+    assert secret not in answer.text
 
 
 async def test_a_change_touches_only_what_it_names(api: Api):

@@ -139,6 +139,20 @@ async def test_secrets_that_no_role_starts_without_are_asked_for(
     assert "MOMENTS_ADMIN_KEY is not set" in text_of(findings, "admin key")
 
 
+async def test_older_secret_keys_are_remembered_and_have_to_be_keys(
+    single_store: Store, single_store_url: str, given: Set, tmp_path: Path
+) -> None:
+    give_all(given, single_store_url)
+    given(secret_keys_old=f"{new_secret_key()},{new_secret_key()}")
+    findings = await diagnose(tmp_path)
+    assert ("secret key", "warning") in amiss(findings)
+    assert "moments secret-key rotate" in text_of(findings, "secret key")
+    given(secret_keys_old="c2hvcnQ=")
+    findings = await diagnose(tmp_path)
+    assert ("secret key", "fault") in amiss(findings)
+    assert "c2hvcnQ" not in text_of(findings, "secret key")
+
+
 async def test_keys_that_cannot_be_used_are_told_and_not_shown(
     single_store: Store, single_store_url: str, given: Set, tmp_path: Path
 ) -> None:

@@ -21,6 +21,9 @@ from app.domain.signature import (
     decode_key,
     decode_secret,
     new_secret,
+    new_signing_key,
+    sign_with,
+    signing_of,
     verify,
 )
 from app.errors import BadSecret, MomentsError
@@ -72,6 +75,37 @@ def test_the_published_ed25519_vector_is_reproduced(vector):
     )
     assert signature.decode() == vector["signature"]
     assert signer.public_key == vector["public"]
+
+
+@pytest.mark.parametrize("vector", HMAC + ED25519, ids=lambda vector: vector["signature"][:12])
+def test_what_signs_follows_from_the_kind_of_the_secret(vector):
+    signature = sign_with([vector["secret"]])(
+        vector["id"].encode(), str(vector["timestamp"]).encode(), vector["body"].encode()
+    )
+    assert signature.decode() == vector["signature"]
+
+
+@given(st.lists(st.sampled_from([new_secret, new_signing_key]), min_size=1, max_size=6))
+def test_secrets_of_both_kinds_sign_together(kinds):
+    secrets = [make(os.urandom) for make in kinds]
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": str(NOW_S)}
+    signature = sign_with(secrets)(b"msg_1", str(NOW_S).encode(), BODY).decode()
+    assert len(signature.split(" ")) == len(secrets)
+    for secret in secrets:
+        checks = secret if signing_of(secret) == "hmac" else Ed25519Signer(secret).public_key
+        assert verify(checks, {**headers, "webhook-signature": signature}, BODY, NOW_S)
+
+
+def test_without_a_secret_nothing_signs():
+    with pytest.raises(BadSecret):
+        sign_with([])
+
+
+def test_a_new_signing_key_holds_the_seed_and_its_public_half():
+    key = new_signing_key(lambda size: bytes(range(size)))
+    raw = b64decode(key.removeprefix("whsk_"))
+    assert (len(raw), raw[:32]) == (64, bytes(range(32)))
+    assert Ed25519Signer(key).public_key == "whpk_" + b64encode(raw[32:]).decode()
 
 
 @given(st.lists(keys, min_size=1, max_size=10), st.binary(max_size=300))

@@ -1,7 +1,7 @@
 """The store's parts with small limits, and what workers do with the store, step by step."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
 from typing import Any
@@ -32,6 +32,7 @@ SHARDS = 4
 RETENTION_S = 3_600
 NOW_MS = 1_800_000_000_000
 ANYBODY = Audience()
+NO_HEADERS: Mapping[str, str] = {}
 
 
 def users_of(shard: int, number: int, shards: int = SHARDS) -> list[str]:
@@ -83,13 +84,15 @@ class Service:
             ),
         )
 
-    async def endpoint(self, user: str, types: tuple[str, ...] = ("*",)) -> Endpoint:
+    async def endpoint(
+        self, user: str, types: tuple[str, ...] = ("*",), headers: Mapping[str, str] = NO_HEADERS
+    ) -> Endpoint:
         return await self.endpoints.create(
             user=user,
             url="https://example.com/hook",
             types=types,
             method="POST",
-            headers={},
+            headers=headers,
             rate_per_s=None,
             retry_schedule_s=None,
             description=None,

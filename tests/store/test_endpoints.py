@@ -6,12 +6,14 @@ import os
 import pytest
 
 from app.domain.attempt import Outcome
+from app.domain.signature import new_signing_key
 from app.errors import NoSender, TooManyEndpoints
 from app.sealing import Sealer
 from app.store import endpoints as endpoints_module
 from app.store import keys
 from app.store.client import Store
-from app.store.endpoints import SECRETS_MAX, Endpoint, Secret
+from app.store.endpoints import SECRETS_MAX, Endpoint
+from app.store.vault import Secret
 from app.wire import encode_attempt, stream_fields
 from tests.store.places import check_keys
 from tests.store.service import NOW_MS, Result, Sender, Service, State, fan_out, users_of
@@ -245,10 +247,79 @@ async def test_a_secret_that_does_not_open_stops_neither_other_endpoints_nor_a_r
     found = await service.endpoints.get_many([lost.id, made.id])
     assert found[made.id] == made
     assert found[lost.id].secrets == ()
-    assert [record.message for record in caplog.records] == ["secrets do not open"]
+    assert [record.message for record in caplog.records] == ["a sealed field does not open"]
     rotated = await service.endpoints.rotate(lost.id, NEW, 60, NOW_MS)
     assert rotated is not None
     assert rotated.secrets == (Secret(NEW),)
+
+
+async def test_how_an_endpoint_signs_is_known_even_if_its_secrets_do_not_open(store: Store) -> None:
+    endpoints = Service.on(store, sealer=Sealer(os.urandom(32))).endpoints
+    made = await endpoints.create(
+        user=BOB,
+        url="https://example.com",
+        types=("*",),
+        method="POST",
+        headers={},
+        rate_per_s=None,
+        retry_schedule_s=None,
+        description=None,
+        secret=new_signing_key(os.urandom),
+        now_ms=NOW_MS,
+    )
+    assert made.signing == "ed25519"
+    found = await Service.on(store).endpoints.get(made.id)
+    assert found is not None
+    assert (found.signing, found.secrets) == ("ed25519", ())
+
+
+async def test_an_endpoint_of_an_earlier_release_signs_as_it_did(store: Store) -> None:
+    service = Service.on(store)
+    made = await service.endpoint(BOB)
+    await store.execute("HDEL", keys.endpoint(1, made.id), "signing")
+    assert await service.endpoints.get(made.id) == made
+    assert made.signing == "hmac"
+
+
+async def test_neither_secrets_nor_headers_can_be_read_in_the_store(store: Store) -> None:
+    service = Service.on(store)
+    headers = {"authorization": "Bearer planted-token", "x-planted-name": "planted-value"}
+    made = await service.endpoint(BOB, headers=headers)
+    changed = await service.endpoint(BOB)
+    await service.endpoints.change(changed.id, {"headers": headers})
+    await service.endpoints.rotate(changed.id, NEW, 60, NOW_MS)
+    for id_ in (made.id, changed.id):
+        found = await service.endpoints.get(id_)
+        assert found is not None
+        assert found.headers == headers
+        raw = b" ".join(await store.execute("HVALS", keys.endpoint(1, id_)))
+        for planted in (b"planted", b"authorization", b"Bearer", b"whsec", b"aaaa", b"bbbb"):
+            assert planted not in raw
+
+
+async def test_headers_that_an_earlier_release_kept_plain_are_read(store: Store) -> None:
+    service = Service.on(store)
+    made = await service.endpoint(BOB)
+    plain = b'{"authorization": "Bearer old", "x-key": "1"}'
+    await store.execute("HSET", keys.endpoint(1, made.id), "headers", plain)
+    found = await service.endpoints.get(made.id)
+    assert found is not None
+    assert found.headers == {"authorization": "Bearer old", "x-key": "1"}
+
+
+async def test_headers_of_another_endpoint_do_not_open(store: Store) -> None:
+    service = Service.on(store)
+    made, other = await service.endpoint(BOB), await service.endpoint(BOB)
+    await service.endpoints.change(other.id, {"headers": {"x-key": "1"}})
+    for field in ("headers", "secrets"):
+        sealed = await store.execute("HGET", keys.endpoint(1, other.id), field)
+        await store.execute("HSET", keys.endpoint(1, made.id), "headers", sealed)
+        found = await service.endpoints.get(made.id)
+        assert found is not None
+        assert found.headers is None
+    changed = await service.endpoints.change(made.id, {"headers": {"x-key": "2"}})
+    assert changed is not None
+    assert changed.headers == {"x-key": "2"}
 
 
 async def test_enabling_gives_a_clean_record_and_has_parked_work_looked_after(

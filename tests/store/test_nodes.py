@@ -119,6 +119,20 @@ async def test_a_stream_that_grew_too_long_is_one_mark_and_then_goes_on(store: S
     assert node.overflows == 1
 
 
+async def test_what_cannot_be_read_sends_the_shard_to_its_inboxes_and_the_rest_goes_on(
+    store: Store,
+) -> None:
+    node = Node(store, SHARDS, "one")
+    await node.join([ANN])
+    async with running(node) as got:
+        unreadable = ([b"e", b"?", b"r", b"\x90"], [b"u", ANN], [b"e", b"c1.p", b"r", b"\x91\x07"])
+        for fields in unreadable:
+            await store.execute("XADD", keys.sockets(0, "one"), "*", *fields)
+        await fan_out(store, event(0), [ANN])
+        await wait_until(lambda: len(got) == 4)
+    assert got == [*[Push(0, None, ())] * 3, Push(0, event(0), ((ANN, 1),))]
+
+
 async def test_a_stream_has_an_end_if_its_node_is_gone(store: Store) -> None:
     await Node(store, SHARDS, "one").join([ANN])
     await fan_out(store, event(0), [ANN])

@@ -11,9 +11,10 @@ from app import __version__
 from app.clock import now_ms
 from app.domain.breaker import EndpointState, Health
 from app.domain.post import EventKind
-from app.domain.signature import verify
+from app.domain.signature import Ed25519Signer, new_signing_key, verify
 from app.errors import BadSecret, UrlRejected
-from app.store.endpoints import Endpoint, Secret
+from app.store.endpoints import Endpoint
+from app.store.vault import Secret
 from workers.target import Target
 
 OLD = "whsec_" + "b2xk" * 8
@@ -60,6 +61,17 @@ def verifies(secret: str, headers: dict[str, str], body: bytes) -> bool:
     except WebhookVerificationError:
         return False
     return True
+
+
+def test_the_keys_of_an_endpoint_sign_as_long_as_they_live():
+    old, new = (new_signing_key(lambda size, byte=byte: byte * size) for byte in (b"o", b"n"))
+    at_ms = now_ms()
+    secrets = (Secret(new), Secret(old, at_ms + 1_000))
+    target = Target(endpoint(secrets=secrets, signing="ed25519"), at_ms, ())
+    for later_ms, expected in ((0, [True, True]), (1_000, [True, False])):
+        _, headers, body = request(target, at_ms=at_ms + later_ms)
+        keys = [Ed25519Signer(key).public_key for key in (new, old)]
+        assert [bool(verify(key, headers, body, at_ms / 1000)) for key in keys] == expected
 
 
 def test_a_request_has_the_headers_of_the_scheme_and_those_of_the_endpoint():

@@ -65,6 +65,17 @@ async def test_an_endpoint_sealed_by_another_key_is_unusable_and_stops_no_other(
     assert list(loaded.targets) == [ours.id]
 
 
+async def test_an_endpoint_whose_headers_do_not_open_is_unusable_until_it_has_others(
+    service: Service,
+):
+    made = await service.endpoint(BOB)
+    foreign = Service.on(service.store, sealer=Sealer(b"k" * 32))
+    await foreign.endpoints.change(made.id, {"headers": {"authorization": "Bearer lost"}})
+    assert (await targets_of(service).load([made.id])).unusable == {made.id}
+    await service.endpoints.change(made.id, {"headers": {}})
+    assert list((await targets_of(service).load([made.id])).targets) == [made.id]
+
+
 async def test_what_is_asked_for_together_is_there_together_however_few_are_kept(
     service: Service,
 ):

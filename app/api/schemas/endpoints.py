@@ -4,16 +4,28 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from app.api.schemas.examples import ENDPOINT, POSTED_AT, SECRET, example
+from app.api.schemas.examples import ENDPOINT, POSTED_AT, PUBLIC_KEY, SECRET, example
 from app.api.schemas.fields import Body, Out, Time, TimeText, UserId
 from app.domain.address import URL_SIZE_MAX
 from app.domain.headers import COUNT_MAX, SIZE_MAX, check_headers
+from app.domain.signature import Signing
 from app.errors import HeadersRejected
 
 DEFAULT_TYPES = ["post.*"]
 DAY_S = 86_400
 
 MethodWord = Literal["POST", "GET", "rest"]
+SigningWord = Annotated[
+    Signing,
+    Field(
+        description="`hmac`: `v1` signatures, with a shared secret. `ed25519`: `v1a` signatures, "
+        "with a key that this service keeps; who has its `public_key` can check and not sign."
+    ),
+]
+PublicKey = Annotated[
+    str | None,
+    Field(description="`whpk_` and 32 bytes in base64, of the newest key; null with `hmac`."),
+]
 TypePattern = Annotated[
     str,
     StringConstraints(
@@ -59,7 +71,8 @@ Headers = Annotated[
 
 
 class NewEndpoint(Body):
-    """Where a user's events are to be sent. Without `secret` one is made."""
+    """Where a user's events are to be sent. Without `secret` one is made, as is the key for
+    `ed25519`, which cannot be brought along."""
 
     model_config = example(
         {"user": "bob", "url": ENDPOINT["url"]},
@@ -74,6 +87,7 @@ class NewEndpoint(Body):
             "description": ENDPOINT["description"],
             "secret": SECRET,
         },
+        {"user": "bob", "url": ENDPOINT["url"], "signing": "ed25519"},
     )
 
     user: UserId
@@ -85,6 +99,7 @@ class NewEndpoint(Body):
     retry_schedule_s: Schedule | None = None
     description: Description | None = None
     secret: SecretText | None = None
+    signing: SigningWord = "hmac"
 
 
 class EndpointChange(Body):
@@ -122,14 +137,20 @@ class Endpoint(Out):
     consecutive_failures: int
     first_failure_at: TimeText | None
     open_until: TimeText | None
+    signing: SigningWord
+    public_key: PublicKey
 
 
 class FullEndpoint(Endpoint):
-    """An endpoint with its newest secret, which no other answer shows."""
+    """An endpoint with its newest secret, which no other answer shows; null with `ed25519`, whose
+    key never leaves the service."""
 
-    model_config = example({**ENDPOINT, "secret": SECRET})
+    model_config = example(
+        {**ENDPOINT, "secret": SECRET},
+        {**ENDPOINT, "signing": "ed25519", "public_key": PUBLIC_KEY, "secret": None},
+    )
 
-    secret: str
+    secret: str | None
 
 
 class Endpoints(Out):

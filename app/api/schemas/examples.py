@@ -40,8 +40,11 @@ ENDPOINT = {
     "consecutive_failures": 0,
     "first_failure_at": None,
     "open_until": None,
+    "signing": "hmac",
+    "public_key": None,
 }
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 ATTEMPT = {
     "delivery": DELIVERY_ID,
     "attempt": 1,
