@@ -108,7 +108,7 @@ def test_what_up_proposes_to_try_works(tmp_path: Path) -> None:
 
 def test_every_make_target_and_command_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"^make (\w+)", README, re.MULTILINE)):
+    for target in set(re.findall(r"^make ([\w-]+)", README, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     cli = (ROOT / "app/cli.py").read_text()
     for command in set(re.findall(r"`moments ([\w-]+)", README)):
