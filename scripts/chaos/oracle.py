@@ -68,6 +68,7 @@ def _judge_post(
     for user in post.audience:
         found = {version: book.by_event.get((post.id, version, user), []) for version in versions}
         if not any(found.values()) and _is_withdrawn(evidence, post, account):
+            findings.inbox.expected += len(versions)
             findings.inbox.withdrawn += len(versions)
             continue
         for version, rows in found.items():

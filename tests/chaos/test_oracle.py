@@ -288,6 +288,7 @@ def test_a_post_deleted_while_fan_out_was_held_up_need_not_come() -> None:
     findings = spoiled.judge()
     assert findings.faults == 0
     assert findings.inbox.withdrawn == 4  # two versions to two people
+    assert findings.inbox.expected == findings.inbox.received + 4
 
 
 def test_a_post_deleted_long_after_it_was_accepted_has_to_come() -> None:
