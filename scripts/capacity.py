@@ -42,16 +42,15 @@ class Assumptions:
 class Coefficients:
     """CPU in microseconds of one core, memory in bytes; measured: see docs/performance.md."""
 
-    api_post_us: float = 900.0
-    fan_out_worker_us: float = 1.5  # for each recipient
-    fan_out_store_us: float = 4.5
-    webhook_worker_us: float = 70.0  # for each delivery by webhook
-    webhook_store_us: float = 25.0
-    frame_gateway_us: float = 8.0  # for each frame
-    frame_store_us: float = 1.0
-    recipient_bytes: float = 60.0  # inbox and ledger, before outcomes
-    outcome_bytes: float = 45.0  # for each webhook delivery
-    socket_bytes: float = 2_500.0
+    api_post_us: float = 1_600.0
+    fan_out_worker_us: float = 1.4  # for each recipient
+    fan_out_store_us: float = 4.0
+    webhook_worker_us: float = 35.0  # for each delivery by webhook
+    webhook_store_us: float = 10.0
+    frame_gateway_us: float = 13.0  # for each frame
+    frame_store_us: float = 5.0
+    recipient_bytes: float = 52.0  # inbox and ledger, before outcomes
+    outcome_bytes: float = 45.0  # for each webhook delivery: the length of its record and field
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +139,6 @@ def table(needs: Sequence[Need]) -> str:
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if isinstance(value, int) or value >= 10 else f"{value:,.2g}"
-
-
-def described(of: Assumptions | Coefficients) -> str:
-    return "".join(f"| `{one.name}` | {getattr(of, one.name):,g} |\n" for one in fields(of))
 
 
 def main(arguments: list[str]) -> int:

@@ -1,5 +1,7 @@
 """What a service of a given size needs: the sums, not the figures."""
 
+from pathlib import Path
+
 import pytest
 
 from scripts.capacity import Assumptions, Coefficients, main, need, table
@@ -67,3 +69,11 @@ def test_what_does_not_exist_cannot_be_set(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["--set", "freinds=3"])
     assert "there are posts_per_user_day" in capsys.readouterr().err
+
+
+def test_the_page_has_the_table_and_the_coefficients_of_the_script():
+    page = (Path(__file__).parent.parent / "docs" / "capacity.md").read_text()
+    of, costs = Assumptions(), Coefficients()
+    assert table([need(users, of, costs) for users in (1e6, 1e7, 1e8)]) in page
+    for figure in (costs.api_post_us, costs.webhook_worker_us, costs.recipient_bytes):
+        assert f"| {figure:,g} " in page
