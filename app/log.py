@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
@@ -110,18 +111,18 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-class _Lines(logging.Formatter):
+class _Lines(logging.Formatter, ABC):
     """Masks each part of a line, its traceback included, before a format gets to see it."""
 
     def format(self, record: logging.LogRecord) -> str:
         trace = mask(self._trace(record))
         return self.line(record, mask(record.getMessage()), _fields(record), trace)
 
+    @abstractmethod
     def line(
         self, record: logging.LogRecord, event: str, fields: dict[str, Any], trace: str
     ) -> str:
         """The line of a record, whose own message, `extra` and traceback are not to be used."""
-        raise NotImplementedError
 
     def _trace(self, record: logging.LogRecord) -> str:
         parts = [self.formatException(record.exc_info)] if record.exc_info else []

@@ -188,6 +188,10 @@ class Dispatch:
             self._give_back(item)
             item.owner.forget(item)
             return
+        if target.is_gone:
+            self._give_back(item)
+            self.settle(item, State.SUPPRESSED, "no_endpoint")
+            return
         if self._cancelled and item.event.post in self._cancelled and not item.is_deletion:
             self._give_back(item)
             self.settle(item, State.CANCELLED, "deleted")

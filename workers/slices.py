@@ -1,5 +1,6 @@
 """One slice for each of several events: who gets it, and putting it there, in a few round trips."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,12 +8,14 @@ from dataclasses import dataclass, field
 from app.clock import now_ms
 from app.domain.post import Audience, Event, EventKind, event_type
 from app.domain.shard import shard_of
-from app.errors import LeaseLost
+from app.errors import DecodeError, LeaseLost
 from app.metrics import Histogram
 from app.store import keys
 from app.store.client import Call, Store
 from app.store.durability import Ack
 from app.wire import decode_audience, decode_roster, encode_event, encode_time, encode_users
+
+log = logging.getLogger(__name__)
 
 LONG = 2  # slices; most posts have no more
 LARGE = 2_000  # recipients: senders begin the deliveries of a larger event at a pace
@@ -141,7 +144,12 @@ class Slicer:
             number, last, deleted, type_, audience, size, *members = answer
             turn = Turn(work, number, bool(last), type_.decode(), bool(deleted), size > LARGE)
             if work.audience is None:
-                work.audience = decode_audience(audience)
+                try:
+                    work.audience = decode_audience(audience)
+                except DecodeError as error:
+                    self._tell_unreadable(work, error)
+                    turns.append(Turn(work, -1, last=True))
+                    continue
             admits = work.audience.admits
             turn.members = [user for user in map(bytes.decode, members) if admits(user)]
             turns.append(turn)
@@ -161,6 +169,11 @@ class Slicer:
             ],
             [self._token, work.event.version, work.finished, self._limits.slice_max],
         )
+
+    def _tell_unreadable(self, work: Work, error: DecodeError) -> None:
+        """As of an entry that cannot be read: it goes nowhere, and holds up nothing behind it."""
+        extra = {"post": work.event.post, "version": work.event.version, "error": str(error)}
+        log.error("event cannot be read", extra=extra)
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(f"fan-out of shard {self._shard}")
@@ -196,8 +209,12 @@ class Slicer:
             ]
         )
         for (turn, shard), raw in zip(places, raws, strict=True):
-            if raw is not None:
+            if raw is None:
+                continue
+            try:
                 turn.by_shard[shard] = list(decode_roster(raw).users)
+            except DecodeError as error:
+                self._tell_unreadable(turn.work, error)
         for turn in turns:
             if turn.work.event.kind is EventKind.UPDATED:
                 await self._drop_blocked(turn)

@@ -32,6 +32,7 @@ class Target:
         "health",
         "host",
         "id",
+        "is_gone",
         "is_unwritten",
         "loaded_at_ms",
         "log_renewed_until_ms",
@@ -48,6 +49,7 @@ class Target:
         self.log_renewed_until_ms = (
             0  # by the steady clock: its attempt log's end need not be put off
         )
+        self.is_gone = False  # deleted: nothing more is sent there
         self.is_unwritten = False  # its health here is newer than the store's
         self.load(endpoint, now_ms, allow_ports)
 

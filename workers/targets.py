@@ -97,9 +97,11 @@ class Targets:
                 found[id_] = self._kept[id_] = target
                 self._kept.move_to_end(id_)
                 continue
-            self._kept.pop(id_, None)
+            known = self._kept.pop(id_, None)
             if endpoint is not None:
                 unusable.add(id_)
+            elif known is not None:
+                known.is_gone = True
         while len(self._kept) > self._kept_max:
             self._kept.popitem(last=False)
         return Loaded(found, frozenset(unusable))

@@ -1,12 +1,14 @@
 """A row of the table that the benchmarks make: a figure, its bar, and the same of others."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from statistics import median
+
+from scripts.load.judged import Judged
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Row(Judged):
     """`name` is what the row is asked for by. `bar`: the most it may be; for a figure with a
     `baseline` the most their ratio may be. `peers`: the same figure of others, measured in turns in
     the same run, or why there is none. `source`: the command that measures it."""
@@ -20,19 +22,9 @@ class Row:
     baseline: float | None = None
     peers: Mapping[str, "float | str"] = field(default_factory=dict[str, "float | str"])
 
-    @property
-    def ratio(self) -> float | None:
-        return self.value / self.baseline if self.baseline else None
-
-    @property
-    def is_met(self) -> bool | None:
-        """None when there is no bar."""
-        judged = self.value if self.baseline is None else self.ratio
-        return None if self.bar is None or judged is None else judged <= self.bar
-
     def as_json(self) -> dict[str, object]:
         return {
-            **{name: getattr(self, name) for name in self.__slots__},
+            **{one.name: getattr(self, one.name) for one in fields(self)},
             "ratio": self.ratio,
             "met": self.is_met,
         }

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from scripts.load.judged import Judged
 from scripts.load.watch import Look
 
 
@@ -46,7 +47,7 @@ def cpu_us_per_delivery(before: Look, after: Look) -> dict[str, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Judged):
     """A figure that a scenario was run for. With a `baseline` the bar is for their ratio."""
 
     what: str
@@ -54,16 +55,6 @@ class Finding:
     unit: str
     baseline: float | None = None
     bar: float | None = None
-
-    @property
-    def ratio(self) -> float | None:
-        return self.value / self.baseline if self.baseline else None
-
-    @property
-    def is_met(self) -> bool | None:
-        """None when there is no bar, or nothing to hold against it."""
-        judged = self.value if self.baseline is None else self.ratio
-        return None if self.bar is None or judged is None else judged <= self.bar
 
     def as_json(self) -> dict[str, object]:
         return {

@@ -378,6 +378,21 @@ async def test_a_deleted_post_is_not_sent_any_more_but_its_deletion_is(receiver:
     assert kinds == ["post.created", "post.deleted"]
 
 
+async def test_what_waits_for_an_endpoint_that_is_gone_is_not_sent(receiver: Receiver):
+    gate = asyncio.Event()
+    receiver.default = gated(gate)
+    async with bench(receiver.url, limits=Limits(endpoint_in_flight_max=1)) as work:
+        work.send(3)
+        work.target.is_gone = True
+        gate.set()
+        await work.owner.wait(3)
+        work.send()  # read before it was gone, and begun after
+        await work.owner.wait(4)
+        assert len(work.lanes) == 0
+    assert Counter(work.owner.states) == {"delivered": 1, "suppressed": 3}
+    assert len(receiver.requests) == 1
+
+
 async def test_what_waits_is_left_when_its_shard_is_given_up(receiver: Receiver):
     gate = asyncio.Event()
     receiver.default = gated(gate)

@@ -12,7 +12,7 @@ from app.clock import now_ms
 from app.errors import LeaseLost
 from app.store import canary, keys
 from app.store.graph import EdgeKind
-from app.wire import decode_event, stream_fields
+from app.wire import decode_event, encode_msgpack, stream_fields
 from tests.wait import wait_until
 from tests.workers.faulty import Died, FaultyStore
 from tests.workers.rig import SHARDS, Rig, users_of
@@ -306,6 +306,44 @@ async def test_a_canary_is_handed_on_and_an_entry_nobody_can_read_is_dropped_and
     assert stream_fields(raw) == {b"k": b"12345"}
     assert await rig.store.execute("XLEN", keys.posts(0)) == 0
     assert [r.message for r in caplog.records] == ["entry cannot be read"] * 3
+
+
+async def test_an_audience_nobody_can_read_is_told_of_and_holds_up_nothing(
+    single_rig: Rig, caplog: pytest.LogCaptureFixture
+):
+    rig = single_rig
+    await rig.befriend(ANN, "bob")
+    bad, good = await rig.post(ANN), await rig.post(ANN)
+    # A map, as the script wants it, with something in it that is no audience.
+    packed = encode_msgpack({"only": False, "except": 7})
+    await rig.store.execute("HSET", keys.post(0, bad.id), "audience", packed)
+    async with fanning_out(rig):
+        await fanned_out(rig, bad.id, good.id)
+    assert await rig.inboxes(["bob"]) == {"bob": ["c1"]}
+    assert [
+        record.post for record in caplog.records if record.message == "event cannot be read"
+    ] == [bad.id]
+    assert await rig.store.execute("XLEN", keys.posts(0)) == 0
+
+
+async def test_a_roster_nobody_can_read_is_told_of_and_holds_up_nothing(
+    single_rig: Rig, caplog: pytest.LogCaptureFixture
+):
+    rig = single_rig
+    (here,), (there,) = users_of(1, 1), users_of(2, 1)
+    await rig.befriend(ANN, here, there)
+    post = await rig.post(ANN)
+    async with fanning_out(rig):
+        await fanned_out(rig, post.id)
+        await rig.store.execute("SET", keys.roster(1, post.id, 1, 0), b"\xc1")
+        await rig.posts.edit(post.id, b"{}", now_ms())
+        await wait_until(lambda: has_edit(rig, there))
+    assert await rig.inboxes([here, there]) == {here: ["c1"], there: ["c1", "u2"]}
+    assert any(record.message == "event cannot be read" for record in caplog.records)
+
+
+async def has_edit(rig: Rig, user: str) -> bool:
+    return (await rig.inboxes([user]))[user] == ["c1", "u2"]
 
 
 async def test_an_event_of_a_post_that_is_no_longer_kept_is_closed(single_rig: Rig):

@@ -47,11 +47,13 @@ async def test_what_was_read_long_ago_is_read_again(
 async def test_an_endpoint_that_is_gone_is_neither_a_target_nor_unusable(service: Service):
     endpoint = await service.endpoint(BOB)
     targets = targets_of(service)
-    await targets.load([endpoint.id])
+    target = (await targets.load([endpoint.id])).targets[endpoint.id]
     await service.endpoints.delete(endpoint.id)
+    assert not target.is_gone
     loaded = await targets.reload([endpoint.id])
     assert (loaded.targets, loaded.unusable) == ({}, frozenset())
     assert targets.get(endpoint.id) is None
+    assert target.is_gone  # for whoever still holds it
 
 
 async def test_an_endpoint_sealed_by_another_key_is_unusable_and_stops_no_other(
