@@ -38,52 +38,51 @@ class Bucket:
     `full_at_s` is when all tokens are back; how far it lies ahead says how many are gone.
     """
 
-    __slots__ = ("_rate", "full_at_s")
+    __slots__ = ("full_at_s", "rate")
 
     def __init__(self, rate: Rate) -> None:
         self.full_at_s = float("-inf")
-        self._rate = rate
+        self.rate = rate
 
     @property
     def ready_at_s(self) -> float:
         """When the next token may be taken."""
-        rate = self._rate
+        rate = self.rate
         return self.full_at_s - (rate.burst - 1) * rate.interval_s - _ROUNDING_S
 
     def take(self, now_s: float) -> None:
-        self.full_at_s = max(self.full_at_s, now_s) + self._rate.interval_s
+        self.full_at_s = max(self.full_at_s, now_s) + self.rate.interval_s
 
     def left(self, now_s: float) -> int:
         """How many tokens can be taken now, one after the other, of a rate that has a limit."""
-        rate = self._rate
+        rate = self.rate
         gone_s = max(self.full_at_s - now_s - _ROUNDING_S, 0.0)
         return max(floor(rate.burst - gone_s / rate.interval_s), 0)
 
     def change(self, rate: Rate, now_s: float) -> None:
         """Another rate from now on; tokens already taken stay taken."""
-        interval_s, gone_s = self._rate.interval_s, max(self.full_at_s - now_s, 0.0)
-        self._rate = rate
+        interval_s, gone_s = self.rate.interval_s, max(self.full_at_s - now_s, 0.0)
+        self.rate = rate
         taken = gone_s / interval_s if interval_s else 0.0
         self.full_at_s = now_s + taken * rate.interval_s
 
 
 class Buckets:
-    """A bucket for each of many names. Of more than `names_max` those used last are kept.
+    """A bucket for each of many names. Of more than `names_max` those asked for last are kept.
 
     `forgotten` counts those that were not full when they went: their names may take all tokens
     again, sooner than their rate allows.
     """
 
-    __slots__ = ("_names_max", "_of", "_rate", "forgotten")
+    __slots__ = ("_names_max", "_of", "forgotten")
 
-    def __init__(self, rate: Rate, names_max: int) -> None:
-        self._rate = rate
+    def __init__(self, names_max: int) -> None:
         self._names_max = names_max
         self._of: OrderedDict[str, Bucket] = OrderedDict()
         self.forgotten = 0
 
-    def of(self, name: str, now_s: float, rate: Rate | None = None) -> Bucket:
-        """The bucket of `name`, a full one if there is none yet; `rate` is for that one alone."""
+    def of(self, name: str, rate: Rate, now_s: float) -> Bucket:
+        """The bucket of `name`; if there is none yet, a full one of this rate."""
         bucket = self._of.get(name)
         if bucket is not None:
             self._of.move_to_end(name)
@@ -91,8 +90,12 @@ class Buckets:
         if len(self._of) >= self._names_max:
             _, oldest = self._of.popitem(last=False)
             self.forgotten += oldest.full_at_s > now_s
-        bucket = self._of[name] = Bucket(rate or self._rate)
+        bucket = self._of[name] = Bucket(rate)
         return bucket
+
+    def find(self, name: str) -> Bucket | None:
+        """The bucket of `name`, if there is one. It is not kept any longer for that."""
+        return self._of.get(name)
 
     def __len__(self) -> int:
         return len(self._of)

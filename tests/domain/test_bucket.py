@@ -136,32 +136,34 @@ def test_a_rate_taken_away_and_given_back_starts_with_a_full_bucket():
 
 
 def test_each_name_has_a_bucket_of_its_own_and_the_rate_it_was_given():
-    buckets = Buckets(Rate.of(1, 2), names_max=10)
-    assert takes(buckets.of("ann", 0.0), 0.0) == 2
-    assert takes(buckets.of("ann", 0.0), 0.0) == 0
-    assert takes(buckets.of("bob", 0.0), 0.0) == 2
-    assert takes(buckets.of("cyd", 0.0, Rate.of(5)), 0.0) == 5
-    assert takes(buckets.of("ann", 1.0), 1.0) == 1
+    buckets, two = Buckets(names_max=10), Rate.of(1, 2)
+    assert buckets.find("ann") is None
+    assert takes(buckets.of("ann", two, 0.0), 0.0) == 2
+    assert takes(buckets.of("ann", two, 0.0), 0.0) == 0
+    assert buckets.find("ann") is buckets.of("ann", two, 0.0)
+    assert takes(buckets.of("bob", two, 0.0), 0.0) == 2
+    assert takes(buckets.of("cyd", Rate.of(5), 0.0), 0.0) == 5
+    assert takes(buckets.of("ann", two, 1.0), 1.0) == 1
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 3)), max_size=80))
 def test_there_are_never_more_than_may_be_and_the_last_names_are_among_them(steps):
-    buckets, now_s, last = Buckets(Rate.of(1, 2), names_max=3), 0.0, []
+    buckets, rate, now_s, last = Buckets(names_max=3), Rate.of(1, 2), 0.0, {}
     for name, wait_s in steps:
         now_s += wait_s
-        last = [*(other for other in last if other != name), name][-3:]
-        before = {other: buckets.of(other, now_s).full_at_s for other in last[:-1]}
-        takes(buckets.of(name, now_s), now_s)
+        bucket = buckets.of(name, rate, now_s)
+        assert last.pop(name, bucket) is bucket
+        last = dict([*last.items(), (name, bucket)][-3:])
+        takes(bucket, now_s)
         assert len(buckets) == len(last)
-        assert {other: buckets.of(other, now_s).full_at_s for other in last[:-1]} == before
-        buckets.of(name, now_s)
+        assert {other: buckets.find(other) for other in last} == last
 
 
 def test_a_bucket_that_goes_before_it_is_full_is_counted():
-    buckets = Buckets(Rate.of(1, 1), names_max=2)
+    buckets, rate = Buckets(names_max=2), Rate.of(1, 1)
     for name in ("ann", "bob", "cyd"):
-        takes(buckets.of(name, 0.0), 0.0)
+        takes(buckets.of(name, rate, 0.0), 0.0)
     assert buckets.forgotten == 1  # ann's
-    takes(buckets.of("dan", 1.0), 1.0)  # in place of bob's, which is full again
+    takes(buckets.of("dan", rate, 1.0), 1.0)  # in place of bob's, which is full again
     assert (buckets.forgotten, len(buckets)) == (1, 2)
-    assert takes(buckets.of("cyd", 1.0), 1.0) == 1
+    assert takes(buckets.of("cyd", rate, 1.0), 1.0) == 1
