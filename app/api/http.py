@@ -8,7 +8,6 @@ ends with a problem that says why, or with the connection.
 import asyncio
 import logging
 from asyncio import TimerHandle
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,7 +24,7 @@ from app.api.problems import (
 )
 from app.api.refusals import Refusals
 from app.domain.address import Network
-from app.domain.client import client_of, is_trusted
+from app.domain.client import Addresses
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,14 +36,14 @@ _AROUND_HEADER: Final = 4  # bytes: a colon, a space and the end of the line
 class HttpLimits:
     """Limits of connections.
 
-    `per_address_max` is 0 for any number; connections of `proxies` are many clients', and not
-    counted for it. `stall_timeout_s` is how long a client may read nothing of an answer,
+    `connections_per_address_max` is 0 for any number; those of `trusted_proxies` are many clients',
+    and not counted for it. `stall_timeout_s` is how long a client may read nothing of an answer,
     `linger_s` how long what follows an early answer is still taken.
     """
 
     connections_max: int = 4_096
-    per_address_max: int = 0
-    proxies: tuple[Network, ...] = ()
+    connections_per_address_max: int = 0
+    trusted_proxies: tuple[Network, ...] = ()
     headers_max: int = 100
     head_bytes_max: int = 64 * 1024
     head_timeout_s: float = 10.0
@@ -55,8 +54,8 @@ class HttpLimits:
     def of(cls, settings: Settings) -> "HttpLimits":
         return cls(
             connections_max=settings.connections_max,
-            per_address_max=settings.connections_per_address_max,
-            proxies=settings.trusted_proxies,
+            connections_per_address_max=settings.connections_per_address_max,
+            trusted_proxies=settings.trusted_proxies,
             headers_max=settings.headers_max,
             head_bytes_max=settings.head_bytes_max,
             head_timeout_s=settings.head_timeout_s,
@@ -71,20 +70,11 @@ class Connections:
     refusals: Refusals
     open: int = 0
     stalled: int = 0  # cut, because their client read nothing
-    by_address: Counter[str] = field(default_factory=Counter[str])  # where that is limited
+    addresses: Addresses = field(init=False)
 
-    def enter(self, peer: str | None) -> str | None:
-        """Counts one more for its address, which is given back; None where nothing is counted."""
-        if not self.limits.per_address_max or is_trusted(peer, self.limits.proxies):
-            return None
-        address = client_of(peer)
-        self.by_address[address] += 1
-        return address
-
-    def leave(self, address: str) -> None:
-        self.by_address[address] -= 1
-        if not self.by_address[address]:
-            del self.by_address[address]
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.addresses = Addresses(limits.connections_per_address_max, limits.trusted_proxies)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -109,16 +99,20 @@ class BoundedHttp(HttpToolsProtocol):
             detail = f"{self._limits.connections_max} connections are open already."
             self._refuse(Problem(TOO_MANY_CONNECTIONS, detail, headers={"Retry-After": "1"}))
             return
-        if self._is_one_too_many_of_its_address():
-            detail = f"{self._address} has {self._limits.per_address_max} connections open already."
+        addresses = self._shared.addresses
+        address = addresses.counted(self.client[0] if self.client else None)
+        if address is not None and not addresses.enter(address):
+            most = self._limits.connections_per_address_max
+            detail = f"{address} has {most} connections open already."
             self._refuse(Problem(TOO_MANY_OF_ADDRESS, detail, headers={"Retry-After": "1"}))
             return
+        self._address = address
         self._set_alarm(self._limits.head_timeout_s, self._on_late_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open -= 1
         if self._address is not None:
-            self._shared.leave(self._address)
+            self._shared.addresses.leave(self._address)
         self._cancel_alarm()
         self._cancel_stall()
         super().connection_lost(exc)
@@ -194,12 +188,6 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _head_too_large(self) -> Problem:
         return Problem(HEAD_TOO_LARGE, f"At most {self._limits.head_bytes_max} bytes.")
-
-    def _is_one_too_many_of_its_address(self) -> bool:
-        self._address = address = self._shared.enter(self.client[0] if self.client else None)
-        return (
-            address is not None and self._shared.by_address[address] > self._limits.per_address_max
-        )
 
     def _on_late_head(self) -> None:
         self._alarm = None

@@ -1,5 +1,6 @@
 """Whom a connection is for: its peer, or whom proxies of one's own say they speak for."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
@@ -32,6 +33,39 @@ def client_of(
             if not is_proxy(client, proxies):
                 break
     return holder_of(client)
+
+
+class Addresses:
+    """The connections of each address: at most `each_max` of it, 0 for any number."""
+
+    __slots__ = ("_each_max", "_open", "_proxies")
+
+    def __init__(self, each_max: int, proxies: Collection[Network] = ()) -> None:
+        self._each_max = each_max
+        self._proxies = proxies
+        self._open: Counter[str] = Counter()
+
+    def counted(self, peer: str | None, forwarded: Sequence[str] | None = None) -> str | None:
+        """The address a connection counts for. None where nothing is counted, and for a proxy
+        that has not said yet whom it speaks for."""
+        if not self._each_max or (forwarded is None and is_trusted(peer, self._proxies)):
+            return None
+        return client_of(peer, forwarded or (), self._proxies)
+
+    def enter(self, address: str) -> bool:
+        """Counts one more. False, and it is not counted, when there are as many as there may be."""
+        if self._open[address] >= self._each_max:
+            return False
+        self._open[address] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
+
+    def __len__(self) -> int:
+        return len(self._open)
 
 
 def is_trusted(peer: str | None, proxies: Collection[Network]) -> bool:

@@ -1,12 +1,13 @@
 """Who is counted: nobody can choose the address that they are counted under."""
 
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.client import FORWARDED_CHARS_MAX, NOBODY, client_of, is_trusted
+from app.domain.client import FORWARDED_CHARS_MAX, NOBODY, Addresses, client_of, is_trusted
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 outside = st.ip_addresses(v=4).map(str).filter(lambda text: not text.startswith("10."))
@@ -87,9 +88,48 @@ def test_the_holder_of_a_network_is_counted_once(network, one, other):
 
 @pytest.mark.parametrize(
     ("peer", "is_one"),
-    [("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("fd00::1", True), ("11.1.2.3", False)]
-    + [(None, False), ("", False)],
+    [
+        *(("10.1.2.3", True), ("::ffff:10.1.2.3", True), ("fd00::1", True)),
+        *(("11.1.2.3", False), (None, False), ("", False)),
+    ],
 )
 def test_a_proxy_is_known_by_its_network(peer, is_one):
     assert is_trusted(peer, PROXIES) is is_one
     assert not is_trusted(peer, ())
+
+
+def test_an_address_has_so_many_connections_and_another_has_its_own():
+    addresses = Addresses(2, PROXIES)
+    ann, bob = addresses.counted("192.0.2.7"), addresses.counted("10.0.0.1", ["192.0.2.8"])
+    assert (ann, bob) == ("192.0.2.7", "192.0.2.8")
+    assert [addresses.enter(ann) for _ in range(4)] == [True, True, False, False]
+    assert addresses.enter(bob)
+    addresses.leave(ann)
+    assert [addresses.enter(ann) for _ in range(2)] == [True, False]
+    for address in (ann, ann, bob):
+        addresses.leave(address)
+    assert len(addresses) == 0
+
+
+def test_a_proxy_counts_for_nobody_until_it_says_whom_it_speaks_for():
+    addresses = Addresses(2, PROXIES)
+    assert addresses.counted("10.0.0.1") is None
+    assert addresses.counted("10.0.0.1", []) == "10.0.0.1"
+
+
+def test_without_a_limit_nothing_is_counted():
+    assert Addresses(0).counted("192.0.2.7") is None
+    assert Addresses(0).counted("192.0.2.7", ["192.0.2.8"]) is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
+def test_no_address_is_kept_that_has_no_connection(steps):
+    addresses, open_ = Addresses(3), Counter()
+    for address, comes in steps:
+        if comes:
+            assert addresses.enter(address) is (open_[address] < 3)
+            open_[address] += open_[address] < 3
+        elif open_[address]:
+            addresses.leave(address)
+            open_[address] -= 1
+        assert len(addresses) == len(+open_)
