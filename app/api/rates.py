@@ -65,11 +65,11 @@ class Rates:
     def spend_of_user(self, user: str) -> Told:
         """Counts a request. The headers that tell how many are left, none without a limit; else a
         429 `Problem`."""
-        return self._spend(USER, user, self._rates[USER])
+        return self._count(USER, user, self._rates[USER])
 
     def spend_of_key(self, key: str, own: Rate | None = None, *, is_admin: bool = False) -> Told:
         """The same for an API key, by its id; `own` is the rate it was made with."""
-        return self._spend(KEY, key, own or (None if is_admin else self._rates[KEY]))
+        return self._count(KEY, key, own or (None if is_admin else self._rates[KEY]))
 
     def spend_of_author(self, author: str) -> None:
         """Counts a post. A 429 `Problem` when there were too many."""
@@ -89,15 +89,20 @@ class Rates:
         bucket = self._buckets[FAILURE].find(address)
         return bucket is not None and bucket.ready_at_s > self._clock()
 
-    def _spend(self, limit: str, name: str, rate: Rate | None) -> Told:
+    def _count(self, limit: str, name: str, rate: Rate | None) -> Told:
+        bucket = self._spend(limit, name, rate)
+        return _NOTHING if bucket is None else _told(bucket, self._clock())
+
+    def _spend(self, limit: str, name: str, rate: Rate | None) -> Bucket | None:
+        """The bucket after one more was taken out of it; None without a limit."""
         if rate is None:
-            return _NOTHING
+            return None
         now_s = self._clock()
         bucket = self._buckets[limit].of(name, rate, now_s)
         if bucket.ready_at_s > now_s:
             raise self._refuse(limit, name, bucket, now_s)
         bucket.take(now_s)
-        return _told(bucket, now_s)
+        return bucket
 
     def _refuse(self, limit: str, name: str, bucket: Bucket, now_s: float) -> Problem:
         self.refused[limit] += 1
