@@ -56,11 +56,12 @@ BOUNDS: Final = (
     Bound(
         names.PROBLEMS,
         "kind",
-        frozenset({"head-too-large", "head-timeout", "body-too-large", "body-timeout"})
-        | {"limit-reached"},
+        frozenset({"head-too-large", "too-many-headers", "head-timeout"})
+        | {"body-too-large", "body-timeout", "limit-reached"},
         logging.INFO,
     ),
     Bound(names.API_CONNECTIONS_STALLED),
+    Bound(names.RATE_NAMES_FORGOTTEN, "limit"),
 )
 
 

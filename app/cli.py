@@ -172,6 +172,7 @@ def doctor(data: Data = DATA, as_json: Json = False) -> None:
 def make_key(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     scope: Annotated[list[KeyScope], typer.Option(help="May be repeated.")],
+    rate: Annotated[float | None, typer.Option(help="Requests a second it may send.")] = None,
     key: Key = None,
     api: Api = None,
     data: Data = DATA,
@@ -181,7 +182,7 @@ def make_key(
     from app.commands import access
     from app.commands.api_client import client_for
 
-    access.make_key(client_for(api, key, data), name, scope, as_json=as_json)
+    access.make_key(client_for(api, key, data), name, scope, rate, as_json=as_json)
 
 
 @keys.command("list")

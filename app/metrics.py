@@ -67,6 +67,21 @@ FEED_WAITS_REFUSED = Metric(
     Kind.COUNTER,
     "Long polls turned away, by the limit reached.",
 )
+RATE_REFUSED = Metric(
+    "moments_api_rate_refused_total",
+    Kind.COUNTER,
+    "Requests, posts and guesses that were more than a rate allows, by the limit reached.",
+)
+RATE_NAMES = Metric(
+    "moments_api_rate_names",
+    Kind.GAUGE,
+    "Users, keys, authors and addresses whose rate is known, by limit.",
+)
+RATE_NAMES_FORGOTTEN = Metric(
+    "moments_api_rate_names_forgotten_total",
+    Kind.COUNTER,
+    "Users, keys, authors and addresses that made room for others before they had all back.",
+)
 POSTS_ACCEPTED = Metric("moments_posts_accepted_total", Kind.COUNTER, "Posts answered with 202.")
 POSTS_REFUSED = Metric(
     "moments_posts_refused_total", Kind.COUNTER, "Posts turned away because the backlog is full."

@@ -16,6 +16,9 @@ LogFormat = Literal["auto", "text", "json"]
 Network = IPv4Network | IPv6Network
 Csv = Annotated[tuple[str, ...], NoDecode]
 
+RATE_PER_S_MAX = 100_000
+HEADERS_PARSED_MAX = 128  # what the parser of the gateway takes
+
 _DAY_S = 86_400
 _TOKEN_SECRET_MIN = 32  # characters
 
@@ -96,6 +99,18 @@ class Settings(BaseSettings):
     # Limits of the API
     body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)
     connections_max: int = _of(4_096, "Connections of one api process at once.", ge=1)
+    connections_per_address_max: int = _of(
+        0,
+        "Connections of one address at once at one api or gateway process, 0 for any number: many "
+        "people may share an address.",
+        ge=0,
+    )
+    headers_max: int = _of(
+        100, "Header fields of a request to the api or a gateway.", ge=16, le=HEADERS_PARSED_MAX
+    )
+    head_bytes_max: int = _of(
+        64 * 1024, "Request line and headers of a request to the api.", ge=4_096
+    )
     head_timeout_s: float = _of(
         10.0, "From a connection, or a further request's first byte, to the end of its head.", gt=0
     )
@@ -117,6 +132,40 @@ class Settings(BaseSettings):
     post_versions_max: int = _of(1_000, "Versions of one post.", ge=2)
     idempotency_ttl_s: int = _of(_DAY_S, "How long an Idempotency-Key is remembered.", ge=1)
     feed_waits_max: int = _of(1_000, "Long polls one api process holds at once.", ge=1)
+
+    # Rates: each api process counts for itself, 0 is no limit
+    user_rate_per_s: float = _of(
+        20.0, "Requests of one user, by their tokens, in the long run.", ge=0, le=RATE_PER_S_MAX
+    )
+    user_burst: int = _of(100, "The same at once, after a rest.", ge=1)
+    key_rate_per_s: float = _of(
+        1_000.0,
+        "Requests with one API key that has no rate of its own, in the long run. Keys with the "
+        "scope admin have no limit.",
+        ge=0,
+        le=RATE_PER_S_MAX,
+    )
+    key_burst: int = _of(2_000, "The same at once, after a rest.", ge=1)
+    author_rate_per_s: float = _of(
+        100.0, "New posts of one author, in the long run.", ge=0, le=RATE_PER_S_MAX
+    )
+    author_burst: int = _of(1_000, "The same at once, after a rest.", ge=1)
+    auth_failure_rate_per_s: float = _of(
+        1.0,
+        "Keys and tokens from one address that are not ours, in the long run; more are slowed "
+        "down and answered 429.",
+        ge=0,
+        le=RATE_PER_S_MAX,
+    )
+    auth_failure_burst: int = _of(20, "The same at once, after a rest.", ge=1)
+    rate_names_max: int = _of(
+        50_000, "Users, keys, authors and addresses, of each so many, whose rate is known.", ge=1
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = _of(
+        (),
+        "Networks of proxies in front of the api and the gateways: what these write into "
+        "X-Forwarded-For says whom a request is from. Comma-separated.",
+    )
 
     # Inbox
     inbox_max: int = _of(1_000, "Entries at which an inbox is trimmed.", ge=2)
@@ -261,7 +310,7 @@ class Settings(BaseSettings):
             raise ValueError("at most 32 delays, each from 0 to 604800 seconds")
         return value
 
-    @field_validator("allow_cidrs", mode="before")
+    @field_validator("allow_cidrs", "trusted_proxies", mode="before")
     @classmethod
     def _split_networks(cls, value: Any) -> Any:
         if isinstance(value, str):

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from app.domain.ids import is_user_id
-from app.errors import BadToken, BadTokenKey
+from app.errors import BadToken, BadTokenKey, ExpiredToken
 from app.settings import Settings
 
 LEEWAY_S: Final = 30  # clocks differ: a token holds this much longer than it says
@@ -76,7 +76,8 @@ class TokenVerifier:
         return cls(settings.token_secret, settings.token_public_key, settings.token_keys)
 
     def verify(self, token: str) -> Claims:
-        """The claims of a token that holds. Raises `BadToken`, whose message says what is wrong.
+        """The claims of a token that holds. Raises `BadToken`, whose message says what is wrong,
+        and of that `ExpiredToken` for one that did hold.
 
         `sub` must be a user id and `exp` must be there; `nbf` and `iat` are checked when they are,
         all of them with `LEEWAY_S`. A token with `aud` is meant for somebody else.
@@ -85,6 +86,8 @@ class TokenVerifier:
             raise BadToken(f"longer than {TOKEN_CHARS_MAX} characters")
         try:
             return _claims(_decode(token, self._keys_for(jwt.get_unverified_header(token))))
+        except jwt.ExpiredSignatureError:  # told only of a token whose signature holds
+            raise ExpiredToken("expired") from None
         except jwt.PyJWTError as error:
             raise BadToken(_reason(error)) from None
         except UnicodeEncodeError:
@@ -142,8 +145,6 @@ def _claims(claims: Mapping[str, Any]) -> Claims:
 
 def _reason(error: jwt.PyJWTError) -> str:
     match error:
-        case jwt.ExpiredSignatureError():
-            return "expired"
         case jwt.InvalidSignatureError():
             return "the signature is not ours"
         case jwt.MissingRequiredClaimError():

@@ -12,6 +12,7 @@ import pytest
 
 from app import metrics
 from app.api.problems import KINDS
+from app.api.rates import AUTHOR, FAILURE, KEY, USER
 from app.bounds import BOUNDS
 from app.domain.attempt import Failure
 from app.gateway.close_codes import BROKEN, CloseCode
@@ -39,6 +40,10 @@ TOLD_WHERE_REACHED = {
         ("moments_sockets_refused_total", limit): ("app/gateway/door.py", "a socket was refused")
         for limit in ("sockets_max", "sockets_per_user_max")
     },
+    ("moments_sockets_refused_total", "connections_per_address_max"): (
+        "app/gateway/door.py",
+        "a connection was refused",
+    ),
     **{
         ("moments_api_problems_total", kind.word): ("app/api/refusals.py", "requests refused")
         for kind in KINDS
@@ -47,6 +52,10 @@ TOLD_WHERE_REACHED = {
     **{
         ("moments_api_feed_waits_refused_total", limit): ("app/api/refusals.py", "requests refused")
         for limit in ("feed_waits_max", "per_user")
+    },
+    **{
+        ("moments_api_rate_refused_total", limit): ("app/api/refusals.py", "requests refused")
+        for limit in (USER, KEY, AUTHOR, FAILURE)
     },
     ("moments_posts_refused_total", ""): ("app/api/refusals.py", "requests refused"),
     ("moments_sockets_fallen_behind_total", ""): (

@@ -36,3 +36,26 @@ def test_token_keys_that_are_none_are_refused_by_name_and_not_shown(monkeypatch,
         read_settings()
     assert "hush" not in str(refused.value)
     assert SECRET not in str(refused.value)
+
+
+def test_trusted_proxies_are_networks(monkeypatch):
+    monkeypatch.setenv("MOMENTS_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8,127.0.0.1")
+    networks = [str(network) for network in read_settings().trusted_proxies]
+    assert networks == ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"]
+    monkeypatch.setenv("MOMENTS_TRUSTED_PROXIES", "my-proxy")
+    with pytest.raises(UsageMistake, match=r"^MOMENTS_TRUSTED_PROXIES: .*my-proxy"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("USER_RATE_PER_S", "-1"), ("KEY_RATE_PER_S", "1e9"), ("AUTHOR_BURST", "0")),
+        *(("RATE_NAMES_MAX", "0"), ("HEADERS_MAX", "129"), ("HEADERS_MAX", "15")),
+        *(("CONNECTIONS_PER_ADDRESS_MAX", "-1"), ("HEAD_BYTES_MAX", "100")),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused_by_name(monkeypatch, name, value):
+    monkeypatch.setenv(f"MOMENTS_{name}", value)
+    with pytest.raises(UsageMistake, match=rf"^MOMENTS_{name}: "):
+        read_settings()

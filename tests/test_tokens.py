@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from app.errors import BadToken, BadTokenKey
+from app.errors import BadToken, BadTokenKey, ExpiredToken
 from app.tokens import LEEWAY_S, TOKEN_CHARS_MAX, Claims, TokenVerifier, make_token
 
 SECRET = "a secret of more than 32 characters"
@@ -112,7 +112,7 @@ def test_without_a_kid_every_key_of_the_algorithm_is_tried_and_no_other():
 def test_what_a_token_says_counts_as_soon_as_one_key_has_signed_it():
     verifier = TokenVerifier(SECRET, named={"old": OLD})
     for key in (SECRET, OLD):
-        with pytest.raises(BadToken, match="expired"):
+        with pytest.raises(ExpiredToken, match="expired"):
             verifier.verify(made_with(key, exp=time.time() - 60))
 
 

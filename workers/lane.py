@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from workers.bucket import Bucket
+from app.domain.bucket import Bucket
 
 T = TypeVar("T")
 

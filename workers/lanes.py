@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
-from workers.bucket import Bucket
+from app.domain.bucket import Bucket, Rate
 from workers.lane import (
     CLOCK,
     ENDPOINT_IN_FLIGHT,
@@ -452,9 +452,9 @@ class Lanes(Generic[T]):
     def _change_rate(self, lane: Lane[T], rate_per_s: float | None, now_s: float) -> None:
         lane.rate_per_s = rate_per_s
         if lane.bucket is None:
-            lane.bucket = Bucket(rate_per_s)
+            lane.bucket = Bucket(Rate.of(rate_per_s))
         else:
-            lane.bucket.change(rate_per_s, now_s)
+            lane.bucket.change(Rate.of(rate_per_s), now_s)
         if lane.place is CLOCK:
             self._timers.set(lane, max(lane.bucket.ready_at_s, now_s))
 

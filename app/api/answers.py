@@ -1,6 +1,7 @@
 """Answers: what a call gives back, and how it is written to the client."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 from starlette.types import Message, Send
@@ -23,6 +24,13 @@ class Answer:
     body: bytes = b""
     media_type: bytes = JSON
     headers: tuple[Header, ...] = ()
+
+    def telling(self, headers: Mapping[str, str]) -> "Answer":
+        """The same answer with more headers."""
+        if not headers:
+            return self
+        more = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        return replace(self, headers=(*self.headers, *more))
 
     async def send(self, send: Send, *, head_only: bool = False) -> None:
         """Writes the answer; for HEAD without its body, but with the body's length."""

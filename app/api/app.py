@@ -42,7 +42,7 @@ def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette
         async with running(services):
             yield
 
-    register(services.metrics, services.stats, services.waiters)
+    register(services.metrics, services.stats, services.waiters, services.rates)
     description()  # encoded before the first request, which would have to wait for it
     app = Starlette(
         routes=[*make_routes(ALL_CALLS, services), *pages],
@@ -98,7 +98,13 @@ def make_routes(calls: Iterable[Call], services: Services) -> list[BaseRoute]:
     by_path: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         by_path[call.path].append(call)
-    doorkeeper = Doorkeeper(services.api_keys, services.tokens)
+    doorkeeper = Doorkeeper(
+        services.api_keys,
+        services.tokens,
+        services.rates,
+        answer_timeout_s=services.limits.answer_timeout_s,
+        proxies=services.limits.trusted_proxies,
+    )
     return [
         Route(_pattern(path), Resource(group, services, doorkeeper), name=path)
         for path, group in by_path.items()

@@ -1,16 +1,26 @@
 """Who calls, and whether they may."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
+from starlette.types import Scope as HttpScope
+
+from app.api.deadline import within
 from app.api.problems import FORBIDDEN, UNAUTHENTICATED, Problem
+from app.api.rates import Rates, Told
+from app.domain.address import Network
+from app.domain.bucket import Rate
+from app.domain.client import client_of
 from app.domain.credential import is_api_key
-from app.errors import BadToken
+from app.errors import BadToken, ExpiredToken
 from app.store.apikeys import ApiKeys, Scope
 from app.tokens import TokenVerifier
 
 CREDENTIAL_SIZE_MAX = 4_096
+GUESS_S: Final = 1.0  # that a guess waits where many were wrong
 
 
 class Access(Enum):
@@ -42,6 +52,7 @@ class Caller:
     key: str | None = None
     scopes: frozenset[Scope] = frozenset()
     user: str | None = None
+    rate: Rate | None = None  # that the key was made with
 
     @property
     def is_admin(self) -> bool:
@@ -58,24 +69,30 @@ NOBODY = Caller()
 
 
 class Doorkeeper:
-    """Finds out who calls from the Authorization header."""
+    """Finds out who calls from the Authorization header, and how often."""
 
-    def __init__(self, api_keys: ApiKeys, tokens: TokenVerifier) -> None:
+    def __init__(
+        self,
+        api_keys: ApiKeys,
+        tokens: TokenVerifier,
+        rates: Rates,
+        *,
+        answer_timeout_s: float,
+        proxies: Collection[Network] = (),
+    ) -> None:
         self._api_keys = api_keys
         self._tokens = tokens
+        self._rates = rates
+        self._answer_timeout_s = answer_timeout_s
+        self._proxies = proxies
 
-    async def admit(
-        self, access: Access, authorization: bytes | None, path: Mapping[str, str]
+    async def identify(
+        self, access: Access, authorization: bytes | None, request: HttpScope
     ) -> Caller:
-        """The caller, if they may make this call. Else a 401 or 403 `Problem`."""
+        """Whoever sends a request, `NOBODY` for a call that is open to all. Else a 401 `Problem`,
+        or 429 for one of too many."""
         if access is Access.PUBLIC:
             return NOBODY
-        caller = await self._identify(authorization)
-        if not caller.may(access, path):
-            raise _forbidden(access, caller)
-        return caller
-
-    async def _identify(self, authorization: bytes | None) -> Caller:
         if authorization is None:
             raise _unauthenticated("Send `Authorization: Bearer <key or token>`.", None)
         scheme, _, credential = authorization.decode("latin-1").partition(" ")
@@ -83,20 +100,61 @@ class Doorkeeper:
         if scheme.lower() != "bearer" or not 0 < len(credential) <= CREDENTIAL_SIZE_MAX:
             raise _unauthenticated("Send `Authorization: Bearer <key or token>`.", None)
         if is_api_key(credential):
-            return await self._find_key(credential)
-        return self._verify_token(credential)
+            return await self._find_key(credential, request)
+        return self._verify_token(credential, request)
 
-    async def _find_key(self, secret: str) -> Caller:
-        key = await self._api_keys.find(secret)
+    def count(self, caller: Caller) -> Told:
+        """Counts a request. What its answer has to tell of the caller's rate; else a 429
+        `Problem`."""
+        if caller.user is not None:
+            return self._rates.spend_of_user(caller.user)
+        if caller.key is not None:
+            own, is_admin = caller.rate, caller.is_admin
+            return self._rates.spend_of_key(caller.key, own, is_admin=is_admin)
+        return {}
+
+    def check(self, access: Access, caller: Caller, path: Mapping[str, str]) -> None:
+        """A 403 `Problem` for who may not make this call."""
+        if access is not Access.PUBLIC and not caller.may(access, path):
+            raise _forbidden(access, caller)
+
+    async def _find_key(self, secret: str, request: HttpScope) -> Caller:
+        if self._rates.knows_failures and not self._api_keys.has_found(secret):
+            await self._hold_up(request)
+        key = await within(self._answer_timeout_s, self._api_keys.find(secret))
         if key is None:
+            self._rates.spend_of_failure(self._address(request))
             raise _unauthenticated("This key is not one of ours, or it was revoked.")
-        return Caller(key=key.id, scopes=key.scopes)
+        rate = None if key.rate_per_s is None else Rate.of(key.rate_per_s)
+        return Caller(key=key.id, scopes=key.scopes, rate=rate)
 
-    def _verify_token(self, token: str) -> Caller:
+    async def _hold_up(self, request: HttpScope) -> None:
+        """A guess of one who guesses a lot. Whether it is right must not be told any sooner: one
+        who gets no answer at once would know that it is not."""
+        if self._rates.is_guessing(self._address(request)):
+            await asyncio.sleep(GUESS_S)
+
+    def _verify_token(self, token: str, request: HttpScope) -> Caller:
         try:
             return Caller(user=self._tokens.verify(token).user)
+        except ExpiredToken as error:  # no guess: its client has to hear that it needs another
+            raise _rejected(error) from None
         except BadToken as error:
-            raise _unauthenticated(f"The token was rejected: {error}.") from None
+            self._rates.spend_of_failure(self._address(request))
+            raise _rejected(error) from None
+
+    def _address(self, request: HttpScope) -> str:
+        peer = request["client"]
+        forwarded = [
+            value.decode("latin-1")
+            for name, value in request["headers"]
+            if name == b"x-forwarded-for"
+        ]
+        return client_of(None if peer is None else peer[0], forwarded, self._proxies)
+
+
+def _rejected(error: BadToken) -> Problem:
+    return _unauthenticated(f"The token was rejected: {error}.")
 
 
 def _unauthenticated(detail: str, error: str | None = "invalid_token") -> Problem:

@@ -32,6 +32,7 @@ from app.api.problems import (
     not_found,
     problem_of,
 )
+from app.api.rates import Told
 from app.api.schemas.fields import Nothing, problem_of_validation
 from app.api.services import Services
 from app.api.stats import CLIENT_GONE
@@ -156,20 +157,26 @@ class Resource:
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[Answer, bool]:
         """The answer, and whether it had leave to wait for something to happen."""
         waits_s: float | None = 0.0
+        told: Told = {}
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         call = self._calls.get(method)
         try:
             if call is None:
                 return self._without_call(scope["method"]), False
-            ask = await self._ask(call, scope, receive)
+            headers, doorkeeper = read_headers(scope["headers"]), self._doorkeeper
+            caller = await doorkeeper.identify(call.access, headers.get(b"authorization"), scope)
+            told = doorkeeper.count(caller)
+            doorkeeper.check(call.access, caller, scope["path_params"])
+            ask = await self._ask(call, caller, headers, scope, receive)
             waits_s = call.waits_s(ask)
-            return await self._in_time(call.handler(ask), waits_s), waits_s != 0.0
+            answer = await self._in_time(call.handler(ask), waits_s)
         except ClientDisconnect:
             raise
         except Exception as error:
             problem = problem_of(error)
             self._stats.refusals.note(problem.kind, problem.detail)
-            return problem.answer(), waits_s != 0.0
+            answer = problem.answer()
+        return answer.telling(told), waits_s != 0.0
 
     async def _in_time(self, work: Awaitable[T], waits_s: float | None = 0.0) -> T:
         limit_s = self._services.limits.answer_timeout_s
@@ -181,11 +188,15 @@ class Resource:
         detail = f"Here are: {self._allow}."
         raise Problem(METHOD_NOT_ALLOWED, detail, headers={"Allow": self._allow})
 
-    async def _ask(self, call: Call, scope: Scope, receive: Receive) -> Ask[Any, Any]:
-        headers = read_headers(scope["headers"])
+    async def _ask(
+        self,
+        call: Call,
+        caller: Caller,
+        headers: Mapping[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
+    ) -> Ask[Any, Any]:
         path = scope["path_params"]
-        admitted = self._doorkeeper.admit(call.access, headers.get(b"authorization"), path)
-        caller = await self._in_time(admitted)
         for name in self._parameters:
             check_parameter(name, path[name])
         query = read_query(call.query, scope["query_string"])

@@ -8,8 +8,8 @@ ends with a problem that says why, or with the connection.
 import asyncio
 import logging
 from asyncio import TimerHandle
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -18,23 +18,33 @@ from app.api.problems import (
     HEAD_TOO_LARGE,
     NOT_HTTP,
     TOO_MANY_CONNECTIONS,
+    TOO_MANY_HEADERS,
+    TOO_MANY_OF_ADDRESS,
     Problem,
 )
 from app.api.refusals import Refusals
+from app.domain.address import Network
+from app.domain.client import Addresses
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_AROUND_HEADER: Final = 4  # bytes: a colon, a space and the end of the line
 
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
     """Limits of connections.
 
-    `head_bytes_max` may be passed by what one read brings. `stall_timeout_s` is how long a client
-    may read nothing of an answer, `linger_s` how long what follows an early answer is still taken.
+    `connections_per_address_max` is 0 for any number; those of `trusted_proxies` are many clients',
+    and not counted for it. `stall_timeout_s` is how long a client may read nothing of an answer,
+    `linger_s` how long what follows an early answer is still taken.
     """
 
     connections_max: int = 4_096
+    connections_per_address_max: int = 0
+    trusted_proxies: tuple[Network, ...] = ()
+    headers_max: int = 100
     head_bytes_max: int = 64 * 1024
     head_timeout_s: float = 10.0
     stall_timeout_s: float = 30.0
@@ -42,7 +52,14 @@ class HttpLimits:
 
     @classmethod
     def of(cls, settings: Settings) -> "HttpLimits":
-        return cls(connections_max=settings.connections_max, head_timeout_s=settings.head_timeout_s)
+        return cls(
+            connections_max=settings.connections_max,
+            connections_per_address_max=settings.connections_per_address_max,
+            trusted_proxies=settings.trusted_proxies,
+            headers_max=settings.headers_max,
+            head_bytes_max=settings.head_bytes_max,
+            head_timeout_s=settings.head_timeout_s,
+        )
 
 
 @dataclass(slots=True)
@@ -53,6 +70,11 @@ class Connections:
     refusals: Refusals
     open: int = 0
     stalled: int = 0  # cut, because their client read nothing
+    addresses: Addresses = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self.addresses = Addresses(limits.connections_per_address_max, limits.trusted_proxies)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -62,7 +84,10 @@ class BoundedHttp(HttpToolsProtocol):
         super().__init__(*args, **named)
         self._shared = shared
         self._limits = shared.limits
+        self._address: str | None = None  # that it is counted for
         self._in_head = True  # of the next request, from the end of the one before
+        self._head_bytes = 0  # of what has ended of this head: its line, its headers one by one
+        self._wrong: Problem | None = None  # what the parser was stopped for
         self._unread = 0  # bytes of this head; within a body, those that brought nothing of it
         self._alarm: TimerHandle | None = None
         self._stall: TimerHandle | None = None
@@ -74,10 +99,20 @@ class BoundedHttp(HttpToolsProtocol):
             detail = f"{self._limits.connections_max} connections are open already."
             self._refuse(Problem(TOO_MANY_CONNECTIONS, detail, headers={"Retry-After": "1"}))
             return
+        addresses = self._shared.addresses
+        address = addresses.counted(self.client[0] if self.client else None)
+        if address is not None and not addresses.enter(address):
+            most = self._limits.connections_per_address_max
+            detail = f"{address} has {most} connections open already."
+            self._refuse(Problem(TOO_MANY_OF_ADDRESS, detail, headers={"Retry-After": "1"}))
+            return
+        self._address = address
         self._set_alarm(self._limits.head_timeout_s, self._on_late_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.open -= 1
+        if self._address is not None:
+            self._shared.addresses.leave(self._address)
         self._cancel_alarm()
         self._cancel_stall()
         super().connection_lost(exc)
@@ -88,13 +123,28 @@ class BoundedHttp(HttpToolsProtocol):
         self._unread += len(data)
         super().data_received(data)
         if self._unread > self._limits.head_bytes_max:
-            self._refuse(Problem(HEAD_TOO_LARGE, f"At most {self._limits.head_bytes_max} bytes."))
+            self._refuse(self._head_too_large())
         elif self._in_head and self._unread and self._alarm is None:
             self._set_alarm(self._limits.head_timeout_s, self._on_late_head)
 
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._head_bytes += len(url)
+        super().on_url(url)
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_head:  # else it is a trailer, of which nobody here asks for any
-            super().on_header(name, value)
+        if not self._in_head:  # it is a trailer, of which nobody here asks for any
+            return
+        super().on_header(name, value)
+        self._head_bytes += len(name) + len(value) + _AROUND_HEADER
+        if self._head_bytes > self._limits.head_bytes_max:
+            self._stop_parser(self._head_too_large())
+        elif len(self.headers) > self._limits.headers_max:
+            detail = f"At most {self._limits.headers_max} headers."
+            self._stop_parser(Problem(TOO_MANY_HEADERS, detail))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -128,8 +178,16 @@ class BoundedHttp(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn for what its parser cannot read."""
-        self._refuse(Problem(NOT_HTTP, msg))
+        """Called by uvicorn for what its parser cannot read, and when it was stopped."""
+        self._refuse(self._wrong or Problem(NOT_HTTP, msg))
+
+    def _stop_parser(self, problem: Problem) -> None:
+        """Nothing more of what was read is looked at: what a callback raises ends the parsing."""
+        self._wrong = problem
+        raise problem
+
+    def _head_too_large(self) -> Problem:
+        return Problem(HEAD_TOO_LARGE, f"At most {self._limits.head_bytes_max} bytes.")
 
     def _on_late_head(self) -> None:
         self._alarm = None

@@ -13,8 +13,11 @@ from app.wire import rfc3339
 
 async def create(ask: Ask[Nothing, NewKey]) -> Answer:
     """Makes an API key. Its secret is shown this once."""
-    scopes = frozenset(Scope(word) for word in ask.body.scopes)
-    key, secret = await ask.services.api_keys.create(ask.body.name, scopes, now_ms())
+    body = ask.body
+    scopes = frozenset(Scope(word) for word in body.scopes)
+    key, secret = await ask.services.api_keys.create(
+        body.name, scopes, now_ms(), rate_per_s=body.rate_per_s
+    )
     return model_answer(201, MadeKey(**dict(_show(key)), key=secret))
 
 
@@ -43,4 +46,5 @@ def _show(key: ApiKey) -> Key:
         name=key.name,
         scopes=scopes,
         created_at=rfc3339(key.created_at_ms),
+        rate_per_s=key.rate_per_s,
     )

@@ -47,6 +47,12 @@ _REPLAYED = {
         "schema": {"type": "string"},
     }
 }
+_RATE_HEADERS = {
+    "RateLimit-Limit": "How many requests this key or user may send at once, after a rest.",
+    "RateLimit-Remaining": "How many of them are left now.",
+    "RateLimit-Reset": "In so many seconds all of them are back.",
+}
+_RATE_HEADER_REFS = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
 _PATH_EXAMPLES = {
     "user": "bob",
     "other": "ann",
@@ -96,6 +102,7 @@ def document(calls: Iterable[Call]) -> dict[str, Any]:
                 "key": {"type": "http", "scheme": "bearer", "description": "`mk_…`"},
                 "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
             },
+            "headers": {name: _rate_header(text) for name, text in _RATE_HEADERS.items()},
             "responses": _problems(refs),
         },
     }
@@ -200,30 +207,36 @@ def _responses(call: Call, refs: Refs) -> dict[str, Any]:
         answer["content"] = {"application/json": {"schema": schema}}
     elif call.status == 200:
         answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    headers = {} if call.access is Access.PUBLIC else {**_RATE_HEADER_REFS}
     if _operation_id(call) == "posts_accept":
-        answer["headers"] = _REPLAYED
+        headers |= _REPLAYED
+    if headers:
+        answer["headers"] = headers
     problems = {str(status): _problem_ref(status) for status in sorted(_statuses(call))}
     return {str(call.status): answer, **problems, "default": _problem_ref(500)}
 
 
 def _statuses(call: Call) -> set[int]:
     """The error answers a call can give, apart from mistakes of ours."""
-    statuses = {400, 408, 413, 415, 422}  # a body that is not wanted is looked at, too
+    # A body that is not wanted is looked at, too; 429 is also for an address's connections.
+    statuses = {400, 408, 413, 415, 422, 429, 431}
     if call.access is not Access.PUBLIC:
         statuses |= {401, 403, 503}
     if not USER_PARAMETERS.issuperset(call.parameters):
         statuses.add(404)
     if _operation_id(call) in _CONFLICTS:
         statuses.add(409)
-    if _operation_id(call) == "feed_read":
-        statuses.add(429)
     if _operation_id(call) == "operations_ready":
         statuses.add(503)
     return statuses
 
 
+def _rate_header(text: str) -> dict[str, Any]:
+    return {"description": text, "schema": {"type": "integer", "minimum": 0}}
+
+
 def _problem_ref(status: int) -> dict[str, Any]:
-    name = {401: "Unauthenticated", 429: "Later", 503: "Later"}.get(status, "Problem")
+    name = {401: "Unauthenticated", 429: "TooMany", 503: "Later"}.get(status, "Problem")
     return {"$ref": f"#/components/responses/{name}"}
 
 
@@ -239,6 +252,17 @@ def _problems(refs: Refs) -> dict[str, Any]:
         "Unauthenticated": {
             "description": "A valid key or token is needed.",
             "headers": {"WWW-Authenticate": {"required": True, "schema": text}},
+            "content": content,
+        },
+        "TooMany": {
+            "description": "More than may be: requests of this key or user, posts of this author, "
+            "long polls of this user, or connections, wrong keys and wrong tokens of this address. "
+            "After so many seconds there may be another. `RateLimit-*` are about requests, and "
+            "there is none for who has no limit.",
+            "headers": {
+                "Retry-After": {"required": True, "schema": seconds},
+                **_RATE_HEADER_REFS,
+            },
             "content": content,
         },
         "Later": {

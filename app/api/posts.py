@@ -22,13 +22,15 @@ async def accept(ask: Ask[Nothing, NewPost]) -> Answer:
     """Accepts a post; it is pushed to everybody in its author's audience."""
     body = ask.body
     services = ask.services
+    idempotency = _idempotency_key(ask.headers.get(b"idempotency-key"))
+    services.rates.spend_of_author(body.author)
     try:
         accepted = await services.posts.accept(
             body.author,
             body.type,
             compact(body.data),
             _audience(body.audience),
-            idempotency=_idempotency_key(ask.headers.get(b"idempotency-key")),
+            idempotency=idempotency,
             now_ms=now_ms(),
         )
     except BacklogFull:

@@ -3,9 +3,11 @@
 import logging
 from dataclasses import dataclass, field
 
+from app.api.rates import Rates
 from app.api.stats import Stats
 from app.api.waiters import Waiters
 from app.clock import now_ms
+from app.domain.address import Network
 from app.guard import Guard
 from app.metrics import Metrics
 from app.settings import Settings
@@ -43,6 +45,7 @@ class Limits:
     ping_timeout_s: float = 20.0
     token_ttl_max_s: int = 30 * 86_400
     posts_backlog_max: int = 100_000
+    trusted_proxies: tuple[Network, ...] = ()
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -57,6 +60,7 @@ class Limits:
             ping_timeout_s=settings.request_deadline_s + 5.0,
             token_ttl_max_s=settings.token_ttl_max_s,
             posts_backlog_max=settings.posts_backlog_max,
+            trusted_proxies=settings.trusted_proxies,
         )
 
 
@@ -80,6 +84,7 @@ class Services:
     token_secret: str | None
     metrics: Metrics
     limits: Limits = field(default_factory=Limits)
+    rates: Rates = field(default_factory=Rates)
     stats: Stats = field(default_factory=Stats)
     admin_key: str | None = None
     watch: EpochWatch | None = None

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from app import metrics
+from app.api.rates import Rates
 from app.api.refusals import Refusals
 from app.api.waiters import Waiters
 from app.metrics import Histogram, Labels, Metrics
@@ -30,12 +31,15 @@ def _refused(waiters: Waiters) -> dict[Labels, float]:
     return {(("limit", limit),): count for limit, count in waiters.refused.items()}
 
 
-def register(to: Metrics, stats: Stats, waiters: Waiters) -> None:
+def register(to: Metrics, stats: Stats, waiters: Waiters, rates: Rates) -> None:
     """Adds the metrics of an api process."""
     to.register(*metrics.REQUESTS, stats.requests)
     to.register(*metrics.PROBLEMS, stats.refusals.read)
     to.register(*metrics.FEED_WAITS, lambda: waiters.waiting)
     to.register(*metrics.FEED_WAITS_REFUSED, lambda: _refused(waiters))
+    to.register(*metrics.RATE_REFUSED, rates.read_refused)
+    to.register(*metrics.RATE_NAMES, rates.read_names)
+    to.register(*metrics.RATE_NAMES_FORGOTTEN, rates.read_forgotten)
     fields = {
         "time": metrics.REQUEST_TIME,
         "open": metrics.REQUESTS_OPEN,

@@ -16,9 +16,17 @@ _PAGES_MAX = 1_000
 _TABLE_WIDTH_MAX = 10_000
 
 
-def make_key(api: ApiClient, name: str, scopes: Sequence[str], *, as_json: bool) -> None:
+def make_key(
+    api: ApiClient,
+    name: str,
+    scopes: Sequence[str],
+    rate_per_s: float | None = None,
+    *,
+    as_json: bool,
+) -> None:
     """Prints the new key alone on standard output, for scripts to catch."""
-    made = api.call("POST", "/v1/keys", {"name": name, "scopes": list(scopes)})
+    asked = {"name": name, "scopes": list(scopes), "rate_per_s": rate_per_s}
+    made = api.call("POST", "/v1/keys", asked)
     if as_json:
         say(json.dumps(made))
         return
@@ -31,10 +39,13 @@ def list_keys(api: ApiClient, *, as_json: bool) -> None:
     if as_json:
         say(json.dumps(keys))
         return
-    table = Table("id", "begins with", "name", "scopes", "created", box=None, pad_edge=False)
+    table = Table(
+        "id", "begins with", "name", "scopes", "rate", "created", box=None, pad_edge=False
+    )
     for key in keys:
         scopes = ", ".join(key["scopes"])
-        cells = (key["id"], key["hint"], key["name"], scopes, key["created_at"])
+        rate = f"{key['rate_per_s']:g}/s" if "rate_per_s" in key else ""
+        cells = (key["id"], key["hint"], key["name"], scopes, rate, key["created_at"])
         table.add_row(*map(plain, cells))
     # As wide as it has to be: an id that is cut short revokes nothing.
     out = console(sys.stdout)

@@ -9,6 +9,7 @@ from functools import partial
 from app import metrics
 from app.api.app import create_app
 from app.api.http import BoundedHttp, Connections, HttpLimits
+from app.api.rates import Rates
 from app.api.services import Limits, Services
 from app.api.waiters import Waiters
 from app.bounds import told_bounds
@@ -98,6 +99,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         token_secret=settings.token_secret,
         metrics=process_metrics("api"),
         limits=Limits.of(settings),
+        rates=Rates.of(settings),
         admin_key=settings.admin_key,
         watch=opened.watch(),
     )

@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
         "_pulse",
         "_transport",
         "_waits",
+        "address",
         "encoding",
         "outgoing",
         "session",
@@ -58,7 +59,9 @@ class Connection(asyncio.Protocol):
         session: Session,
         encoding: Encoding,
         claims: Claims,
+        address: str | None = None,
     ) -> None:
+        """`address`: what it is counted for, if anything."""
         now = context.now()
         self._context = context
         self._transport = transport
@@ -68,6 +71,7 @@ class Connection(asyncio.Protocol):
         self._pulse = Pulse(now)
         self._expires_at = deadline(claims, now)
         self.user = claims.user
+        self.address = address
         self.session = session
         self.encoding = encoding
         self.outgoing: list[bytes] = []
@@ -377,7 +381,7 @@ class Connection(asyncio.Protocol):
         self._shut(GONE)
         self._context.wheel.cancel(self)
         self._fd = -1
-        self._context.lost()
+        self._context.lost(self)
 
     def _shut(self, code: int) -> bool:
         """Takes part in nothing any more. False when that was so before."""

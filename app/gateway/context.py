@@ -31,7 +31,7 @@ class Context:
     ask: "Callable[[Connection], None]"  # for a page of the inbox
     repeat: "Callable[[Connection, int], None]"  # for the event at one offset
     left: "Callable[[Connection], None]"  # takes part in nothing any more
-    lost: Callable[[], None]  # a connection has ended
+    lost: "Callable[[Connection], None]"  # has ended
     advance: Callable[[str, int], None]  # a user's cursor
     repushed: Callable[[str, int, int], None]  # user, offset, attempts
 

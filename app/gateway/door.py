@@ -75,6 +75,14 @@ class Door:
             result = self._operate(request.method, path)
         return self._count(result) if isinstance(result, Response) else result
 
+    def crowd_out(self, address: str) -> Response:
+        """The answer to one connection too many of an address."""
+        limit = "connections_per_address_max"
+        self._stats.sockets_refused[limit] += 1
+        self._notices.tell(limit, "a connection was refused", address=address)
+        most = self._limits.connections_per_address_max
+        return self._count(_later(f"{address} has {most} connections open here already."))
+
     def turn_away(self, status: int, detail: str) -> Response:
         """The answer to what is not a request that could be looked at."""
         return self._count(problem(status, detail))
@@ -137,7 +145,11 @@ class Door:
     def _refuse(self, limit: str, reason: str, user: str) -> Response:
         self._stats.sockets_refused[limit] += 1
         self._notices.tell(limit, "a socket was refused", user=user)
-        return problem(503, reason, {"Retry-After": str(random.randint(*RETRY_AFTER_S))})
+        return _later(reason)
+
+
+def _later(reason: str) -> Response:
+    return problem(503, reason, {"Retry-After": str(random.randint(*RETRY_AFTER_S))})
 
 
 def _token(opening: Opening, request: Request) -> str:

@@ -9,13 +9,15 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
+from app.domain.client import Addresses
 from app.gateway.door import Admission, Door
 from app.gateway.encoding import ENCODINGS
 from app.gateway.incoming import quiet
 from app.gateway.wheel import NOWHERE, Wheel
 
 HEAD_BYTES_MAX: Final = 16 * 1024
-END_OF_HEAD: Final = b"\r\n\r\n"
+END_OF_LINE: Final = b"\r\n"
+END_OF_HEAD: Final = END_OF_LINE * 2
 
 _SUBPROTOCOLS: Final = [Subprotocol(name) for name in ENCODINGS]
 
@@ -24,13 +26,17 @@ class Handshake(asyncio.Protocol):
     """Answers the request, or hands the transport over to a socket and is gone with all it read."""
 
     __slots__ = (
+        "_address",
+        "_addresses",
         "_deadline",
         "_door",
         "_enter",
         "_head",
+        "_headers_max",
         "_is_answered",
         "_late",
         "_left",
+        "_peer",
         "_transport",
         "_wheel",
         "slot",
@@ -41,16 +47,22 @@ class Handshake(asyncio.Protocol):
         door: Door,
         wheel: Wheel,
         deadline: float,
+        addresses: Addresses,
         *,
-        enter: Callable[[asyncio.Transport, Admission, bytes], None],
+        headers_max: int,
+        enter: Callable[[asyncio.Transport, Admission, str | None, bytes], None],
         late: Callable[[], None],
         left: Callable[[], None],
     ) -> None:
-        """`enter` gets the transport, and what came behind the head. `late`: no request came in
-        time. `left`: the connection is closed."""
+        """`enter` gets the transport, what it is counted for in `addresses`, and what came behind
+        the head. `late`: no request came in time. `left`: the connection is closed."""
         self._door = door
         self._wheel = wheel
         self._deadline = deadline
+        self._addresses = addresses
+        self._address: str | None = None
+        self._peer: str | None = None
+        self._headers_max = headers_max
         self._enter = enter
         self._late = late
         self._left = left
@@ -61,6 +73,11 @@ class Handshake(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else None
+        if not self._find_room():
+            transport.close()  # at once: it must not take part in the limit for handshakes
+            return
         self._wheel.at(self, self._deadline)
 
     def data_received(self, data: bytes) -> None:
@@ -69,6 +86,9 @@ class Handshake(asyncio.Protocol):
         self._head += data
         end = self._head.find(END_OF_HEAD)
         if 0 <= end <= HEAD_BYTES_MAX:
+            if self._head.count(END_OF_LINE, 0, end) > self._headers_max:
+                self._turn_away(431, f"The head has more than {self._headers_max} headers.")
+                return
             end += len(END_OF_HEAD)
             self._respond(bytes(self._head[:end]), bytes(self._head[end:]))
         elif len(self._head) > HEAD_BYTES_MAX:
@@ -83,6 +103,8 @@ class Handshake(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wheel.cancel(self)
+        if self._address is not None:
+            self._addresses.leave(self._address)
         self._left()
 
     def _respond(self, head: bytes, rest: bytes) -> None:
@@ -98,7 +120,7 @@ class Handshake(asyncio.Protocol):
         result = self._door.answer(events[0], protocol)
         if isinstance(result, Response):
             self._refuse(result)
-        else:
+        elif self._find_room(events[0].headers.get_all("X-Forwarded-For")):
             self._hand_over(result, protocol, rest)
 
     def _hand_over(self, admission: Admission, protocol: ServerProtocol, rest: bytes) -> None:
@@ -107,7 +129,21 @@ class Handshake(asyncio.Protocol):
         protocol.send_response(admission.response)
         transport.write(b"".join(protocol.data_to_send()))
         self._wheel.cancel(self)
-        self._enter(transport, admission, rest)
+        self._enter(transport, admission, self._address, rest)
+
+    def _find_room(self, forwarded: Sequence[str] | None = None) -> bool:
+        """Counts this connection for its address, unless that is done. False when there is no
+        room; then it has been answered."""
+        if self._address is not None:
+            return True
+        address = self._addresses.counted(self._peer, forwarded)
+        if address is None:
+            return True
+        if not self._addresses.enter(address):
+            self._refuse(self._door.crowd_out(address))
+            return False
+        self._address = address
+        return True
 
     def _turn_away(self, status: int, detail: str) -> None:
         self._refuse(self._door.turn_away(status, detail))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from app.domain.address import Network
 from app.settings import Settings
 
 
@@ -11,6 +12,9 @@ class Limits:
 
     sockets_max: int = 18_000
     sockets_per_user_max: int = 16
+    connections_per_address_max: int = 0
+    trusted_proxies: tuple[Network, ...] = ()
+    headers_max: int = 100
     hello_timeout_s: float = 5.0
     ping_s: float = 25.0
     pong_timeout_s: float = 10.0

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from logging import getLogger
 from typing import Final, Protocol, cast
 
+from app.domain.client import Addresses
 from app.errors import StoreError
 from app.gateway.connection import Connection
 from app.gateway.context import Context, Verify
@@ -110,6 +111,7 @@ class Gateway:
             advance=self._cursors.advance,
             repushed=self._cursors.repushed,
         )
+        self._addresses = Addresses(limits.connections_per_address_max, limits.trusted_proxies)
         self._server: asyncio.Server | None = None
         self._connections = 0  # with those in their handshake, and those being closed
         self._is_empty = asyncio.Event()
@@ -165,6 +167,8 @@ class Gateway:
             self._door,
             self._wheel,
             self._now() + self._limits.hello_timeout_s,
+            self._addresses,
+            headers_max=self._limits.headers_max,
             enter=self._enter,
             late=self._note_late,
             left=self._leave_handshake,
@@ -176,15 +180,23 @@ class Gateway:
 
     def _leave_handshake(self) -> None:
         self.stats.handshakes_open -= 1
-        self._lose()
+        self._end_connection()
 
-    def _lose(self) -> None:
+    def _lose(self, connection: Connection) -> None:
+        if connection.address is not None:
+            self._addresses.leave(connection.address)
+        self._end_connection()
+
+    def _end_connection(self) -> None:
         self._connections -= 1
         if not self._connections:
             self._is_empty.set()
 
-    def _enter(self, transport: asyncio.Transport, admission: Admission, rest: bytes) -> None:
-        """The handshake is done, and a socket takes its connection over."""
+    def _enter(
+        self, transport: asyncio.Transport, admission: Admission, address: str | None, rest: bytes
+    ) -> None:
+        """The handshake is done, and a socket takes its connection over, with what it counts
+        for."""
         self.stats.handshakes_open -= 1
         self.stats.sockets_accepted += 1
         opening, claims = admission.opening, admission.claims
@@ -194,7 +206,8 @@ class Gateway:
             after=opening.after,
             lost=opening.epoch not in (None, self._context.epoch),
         )
-        connection = Connection(self._context, transport, session, admission.encoding, claims)
+        encoding = admission.encoding
+        connection = Connection(self._context, transport, session, encoding, claims, address)
         # Spread out: sockets that were opened together shall not be pinged together.
         connection.watch(self._limits.ping_s * random.uniform(0.5, 1.0))
         self._hub.add(connection)

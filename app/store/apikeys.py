@@ -29,7 +29,8 @@ class Scope(StrEnum):
 class ApiKey:
     """`id` is the first digits of the secret's digest; `hint` the secret's first characters.
 
-    One `of_settings` goes with the next start that does not have it any more.
+    One `of_settings` goes with the next start that does not have it any more. `rate_per_s` is the
+    key's own; None leaves it to the settings.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ApiKey:
     scopes: frozenset[Scope]
     created_at_ms: int
     of_settings: bool = False
+    rate_per_s: float | None = None
 
 
 class ApiKeys:
@@ -57,10 +59,19 @@ class ApiKeys:
         self._clock = clock
         self._found: dict[bytes, tuple[float, ApiKey]] = {}
 
-    async def create(self, name: str, scopes: frozenset[Scope], now_ms: int) -> tuple[ApiKey, str]:
+    async def create(
+        self,
+        name: str,
+        scopes: frozenset[Scope],
+        now_ms: int,
+        *,
+        rate_per_s: float | None = None,
+    ) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
         secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
         digest, row = _digest(secret), _row(secret, name, scopes, now_ms)
+        if rate_per_s is not None:
+            row["rate"] = rate_per_s
         saved = await self._store.call(
             "save_api_key", [keys.API_KEYS], [digest, json.dumps(row), self._api_keys_max]
         )
@@ -102,6 +113,10 @@ class ApiKeys:
             self._found.clear()
         self._found[digest] = (now, key)
         return key
+
+    def has_found(self, secret: str) -> bool:
+        """Whether this is a key that was there lately. It may be revoked since."""
+        return _digest(secret) in self._found
 
     async def _read(self, digest: bytes) -> ApiKey | None:
         raw = await self._store.execute("HGET", keys.API_KEYS, digest)
@@ -151,4 +166,5 @@ def _shown(digest: bytes, row: dict[str, Any]) -> ApiKey:
         frozenset(Scope(scope) for scope in row["scopes"]),
         row["at"],
         row.get("settings", False),
+        row.get("rate"),
     )

@@ -54,6 +54,7 @@ async def _service(
 ) -> AsyncIterator[tuple[Stage, Caller]]:
     settings = {
         "allow_cidrs": "127.0.0.0/8",
+        "author_rate_per_s": "0",  # all posts are of one
         "lease_s": f"{lease_s}",
         "request_deadline_s": "120",
         "host_in_flight_max": f"{IN_FLIGHT}",

@@ -230,6 +230,7 @@ async def _stage(directory: Path, in_flight: int, lease_s: float) -> AsyncIterat
     """Each of the two senders gets about half of the endpoints."""
     settings = {
         "allow_cidrs": "127.0.0.0/8",
+        "author_rate_per_s": "0",  # all posts are of one
         "lease_s": f"{lease_s}",
         "request_deadline_s": f"{lease_s + 60}",
         "host_in_flight_max": f"{8 * in_flight}",

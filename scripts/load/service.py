@@ -106,6 +106,7 @@ class OwnService:
         }
         self._settings = {
             "allow_cidrs": "127.0.0.0/8",  # all receivers are on this machine
+            "author_rate_per_s": "0",  # few authors send what comes of many elsewhere
             "log_format": "json",
             "drain_timeout_s": f"{DRAIN_S}",
             "goodbye_spread_s": "0.5",

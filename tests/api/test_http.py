@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from ipaddress import ip_network
 
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -14,7 +15,12 @@ from tests.api.served import WAIT_S, Raw, Served, served
 from tests.wait import wait_until
 
 LIMITS = HttpLimits(
-    connections_max=4, head_bytes_max=8_192, head_timeout_s=0.2, stall_timeout_s=0.2, linger_s=0.2
+    connections_max=4,
+    headers_max=20,
+    head_bytes_max=8_192,
+    head_timeout_s=0.2,
+    stall_timeout_s=0.2,
+    linger_s=0.2,
 )
 
 MEGABYTES = 20_000_000
@@ -56,6 +62,27 @@ async def test_a_path_without_end_is_431(strict: Served):
 async def test_a_large_head_within_the_bound_is_read(strict: Served):
     async with strict.raw(strict.head("GET /healthz", x_a="b" * 7_000)) as raw:
         assert (await raw.answer())[0] == 200
+
+
+async def test_a_head_that_comes_at_once_has_no_more_room(strict: Served):
+    for more in (f"x-a: {'b' * 8_200}\r\n", f"x-a: {'b' * 800}\r\n" * 11):
+        async with strict.raw(strict.head("GET /healthz")[:-2] + more.encode() + b"\r\n") as raw:
+            assert await raw.problem() == (431, "head-too-large")
+    async with strict.raw(strict.head(f"GET /healthz?{'a' * 8_200}")) as raw:
+        assert await raw.problem() == (431, "head-too-large")
+
+
+async def test_so_many_headers_are_read_and_one_more_is_431_and_nothing_is_done(strict: Served):
+    body = b'{"author":"ann","data":{}}'
+    named = {f"x_{number}": "y" for number in range(LIMITS.headers_max - 3)}  # and three of ours
+    head = strict.head("POST /v1/posts", content_length=str(len(body)), **named)
+    one_more = strict.head("POST /v1/posts", content_length=str(len(body)), z="y", **named)
+    async with strict.raw(head + body) as raw:
+        assert (await raw.answer())[0] == 202
+        raw.writer.write(one_more + body)
+        assert await raw.problem() == (431, "too-many-headers")
+    assert strict.api.services.stats.refusals.by_kind == {"too-many-headers": 1}
+    assert strict.api.services.stats.accepted == 1
 
 
 async def test_trailers_are_passed_over_and_end_the_connection_when_they_do_not_end(
@@ -125,6 +152,38 @@ async def test_more_connections_than_there_may_be_are_503(strict: Served):
     async with strict.raw(strict.head("GET /healthz")) as raw:
         assert (await raw.answer())[0] == 200
     assert strict.api.services.stats.refusals.by_kind["too-many-connections"] == 1
+
+
+async def test_an_address_may_have_only_so_many_connections(single_api: Api):
+    limits = HttpLimits(connections_per_address_max=2)
+    async with served(single_api, limits) as made, AsyncExitStack() as stack:
+        kept = [await stack.enter_async_context(made.raw()) for _ in range(2)]
+        for raw in kept:
+            raw.writer.write(made.head("GET /healthz"))
+            assert (await raw.answer())[0] == 200
+        for forwarded in ({}, {"x_forwarded_for": "192.0.2.7"}):
+            async with made.raw(made.head("GET /healthz", **forwarded)) as raw:
+                status, headers, body = await raw.answer()
+                assert (status, headers["retry-after"]) == (429, "1")
+                assert b"127.0.0.1 has 2 connections open already." in body
+                assert await raw.ended()
+        kept[0].writer.write(made.head("GET /healthz"))
+        assert (await kept[0].answer())[0] == 200
+        kept[1].writer.close()
+        await wait_until(lambda: made.connections.open == 1)
+        async with made.raw(made.head("GET /healthz")) as raw:
+            assert (await raw.answer())[0] == 200
+    assert single_api.services.stats.refusals.by_kind == {"too-many-of-address": 2}
+    await wait_until(lambda: made.connections.open == 0)
+    assert len(made.connections.addresses) == 0
+
+
+async def test_a_proxy_of_ones_own_may_have_any_number_of_connections(single_api: Api):
+    limits = HttpLimits(connections_per_address_max=1, trusted_proxies=(ip_network("127.0.0.0/8"),))
+    async with served(single_api, limits) as made, AsyncExitStack() as stack:
+        for _ in range(4):
+            raw = await stack.enter_async_context(made.raw(made.head("GET /healthz")))
+            assert (await raw.answer())[0] == 200
 
 
 @pytest.mark.parametrize(

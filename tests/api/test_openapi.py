@@ -17,6 +17,7 @@ from tests.api.conftest import Api
 from tests.api.description import DOCUMENT, validator
 from tests.api.world import URL, make_world
 
+RATE_HEADERS = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 PATHS: dict[str, Any] = DOCUMENT["paths"]
 OPERATIONS = [(call, PATHS[call.path][call.method.lower()]) for call in ALL_CALLS]
@@ -64,6 +65,9 @@ def test_every_call_says_what_it_does_and_what_it_answers(call, operation):
         assert schema == {"$ref": f"#/components/schemas/{call.model.__name__}"}
     if call.access is not Access.PUBLIC:
         assert {"401", "403", "503"} <= set(responses)
+    assert responses["429"] == {"$ref": "#/components/responses/TooMany"}
+    if call.access is not Access.PUBLIC:
+        assert set(RATE_HEADERS) <= set(responses[str(call.status)]["headers"])
     assert ("404" in responses) is not USER_PARAMETERS.issuperset(call.parameters)
 
 

@@ -1,4 +1,5 @@
 from dataclasses import fields
+from ipaddress import ip_network
 
 from app.api.http import HttpLimits
 from app.api.services import Limits
@@ -8,6 +9,8 @@ from app.store import keys
 from tests.api.conftest import SHARDS, Api, make_services, serve
 
 KEY = "mk_the-first-key-of-all"
+# Of settings that are no numbers.
+VALUES = {"allow_ports": (8080,), "trusted_proxies": (ip_network("10.0.0.0/8"),)}
 
 
 def test_every_limit_follows_its_setting():
@@ -17,7 +20,7 @@ def test_every_limit_follows_its_setting():
         named = {field.name for field in fields(limits)} & set(Settings.model_fields)
         assert len(named) >= 2
         for name in named:
-            value = (8080,) if name == "allow_ports" else getattr(settings, name) + 1
+            value = VALUES.get(name) or getattr(settings, name) + 1
             changed = settings.model_copy(update={name: value})
             assert getattr(limits.of(changed), name) == value
 

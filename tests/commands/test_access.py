@@ -103,6 +103,19 @@ async def test_a_key_has_the_scopes_that_were_asked_for(shell: Shell):
     assert key.scopes == {Scope.PUBLISH, Scope.READ}
 
 
+async def test_a_key_has_the_rate_that_was_asked_for(shell: Shell):
+    asked = ["--scope", "read", "--rate", "12.5"]
+    made = json.loads((await shell.run_as_admin("key", "make", "ci", *asked, "--json")).out)
+    assert made["rate_per_s"] == 12.5
+    table = (await shell.run_as_admin("key", "list")).out
+    [row] = [line for line in table.splitlines() if made["id"] in line]
+    assert "12.5/s" in row
+    arguments = ["key", "make", "ci", "--scope", "read", "--rate", "0"]
+    ran = await shell.run(*arguments, admin_key=shell.admin)
+    assert ran.code == 1
+    assert "rate_per_s" in ran.err
+
+
 async def test_a_key_without_a_scope_or_with_an_unknown_one_is_not_made(shell: Shell):
     for arguments in ([], ["--scope", "all"]):
         ran = await shell.run("key", "make", "ci", *arguments, admin_key=shell.admin)

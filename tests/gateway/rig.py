@@ -141,7 +141,7 @@ class Rig:
             repushed=lambda *told: self.repushed.append(told),
         )
 
-    def _lose(self) -> None:
+    def _lose(self, _: Connection) -> None:
         self.lost += 1
 
     def _advance(self, user: str, offset: int) -> None:

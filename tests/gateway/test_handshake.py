@@ -3,11 +3,14 @@
 import asyncio
 import json
 import socket
+from contextlib import AsyncExitStack
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from app.domain.client import Addresses
 from app.gateway import server
 from app.gateway.door import Door, Operations
 from app.gateway.handshake import HEAD_BYTES_MAX, Handshake
@@ -170,7 +173,7 @@ async def test_parameters_that_cannot_be_meant_are_refused(query: str, detail: s
         pytest.param("hello\r\n\r\n", 400, id="one word"),
         pytest.param("\r\n\r\n", 400, id="nothing"),
         pytest.param(request("/v1/söcket"), 400, id="a path that is not ASCII"),
-        pytest.param(request(**{f"X-{n}": "1" for n in range(130)}), 400, id="130 headers"),
+        pytest.param(request(**{f"X-{n}": "1" for n in range(130)}), 431, id="130 headers"),
         pytest.param(request(Cookie="x" * 9_000), 400, id="a long header"),
         pytest.param(request("/v1/sockets"), 404, id="another path"),
         pytest.param(request("/"), 404, id="no path"),
@@ -196,6 +199,18 @@ async def test_a_head_has_a_bound():
         told = await refusal(gate, f"GET /v1/socket HTTP/1.1\r\n{many}")
         assert told["status"] == 431
         assert str(HEAD_BYTES_MAX) in told["detail"]
+        assert gate.stats.requests == {431: 1}
+
+
+async def test_so_many_headers_are_read_and_one_more_is_not():
+    async with running(limits=Limits(headers_max=20, goodbye_spread_s=0)) as gate:
+        more = {f"X_{number}": "y" for number in range(20 - len(UPGRADE))}
+        async with gate.raw() as (reader, writer):
+            writer.write(request(**more).encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        await wait_until(lambda: gate.stats.sockets_open == 0)
+        told = await refusal(gate, request(**more, X_more="y"))
+        assert (told["status"], told["detail"]) == (431, "The head has more than 20 headers.")
         assert gate.stats.requests == {431: 1}
 
 
@@ -281,6 +296,67 @@ async def test_a_user_may_have_only_so_many_sockets(caplog: pytest.LogCaptureFix
             assert gate.stats.sockets_open == 3
 
 
+PROXIED = Limits(
+    connections_per_address_max=2, trusted_proxies=(ip_network("127.0.0.0/8"),), goodbye_spread_s=0
+)
+
+
+async def test_an_address_may_have_only_so_many_connections(caplog: pytest.LogCaptureFixture):
+    limits = Limits(connections_per_address_max=2, goodbye_spread_s=0)
+    async with running(limits=limits) as gate, gate.greeted("bob") as kept:
+        async with gate.raw() as (waiting, _):  # in its handshake: it counts as well
+            async with gate.raw() as (reader, _):
+                status, headers, body = read_answer(await reader.read())
+            assert status == 503
+            assert 2 <= int(headers["retry-after"]) <= 10
+            assert json.loads(body)["detail"] == "127.0.0.1 has 2 connections open here already."
+            assert gate.stats.sockets_refused == {"connections_per_address_max": 1}
+            assert [(line.limit, line.address) for line in caplog.records] == [
+                ("connections_per_address_max", "127.0.0.1")
+            ]
+            await wait_until(lambda: gate.stats.handshakes_open == 1)
+            assert not waiting.at_eof()
+        await wait_until(lambda: gate.stats.handshakes_open == 0)
+        async with gate.greeted("eve"):
+            await (await kept.raw.ping())
+            assert gate.stats.sockets_refused.total() == 1
+        await wait_until(lambda: gate.stats.sockets_open == 1)
+        assert len(gate.gateway._addresses) == 1
+    assert len(gate.gateway._addresses) == 0
+
+
+async def test_behind_a_proxy_each_client_has_its_own_number_and_the_proxy_any():
+    async with running(limits=PROXIED) as gate, AsyncExitStack() as open_:
+        for user in ("ann", "bob", "cyd", "dan"):
+            client = "192.0.2.7" if user in ("ann", "bob") else "192.0.2.8"
+            headers = {"X-Forwarded-For": f"6.6.6.6, {client}"}
+            await open_.enter_async_context(gate.greeted(user, headers=headers))
+        told = await refusal_beside(gate, request(X_Forwarded_For="192.0.2.7"))
+        assert told["detail"] == "192.0.2.7 has 2 connections open here already."
+        assert gate.stats.sockets_open == 4
+        for _ in range(3):  # those that check on the gateway are no clients
+            assert read_answer(await gate.ask(get("/healthz")))[0] == 200
+        await open_.enter_async_context(
+            gate.greeted("eve", headers={"X-Forwarded-For": "192.0.2.9"})
+        )
+    assert len(gate.gateway._addresses) == 0
+
+
+async def refusal_beside(gate: Gate, said: str) -> dict[str, Any]:
+    """The problem a request is answered with, while there are sockets."""
+    status, _, body = read_answer(await gate.ask(said))
+    assert status == 503
+    return json.loads(body)
+
+
+async def test_who_is_no_proxy_of_ours_cannot_say_whom_they_speak_for():
+    limits = Limits(connections_per_address_max=1, goodbye_spread_s=0)
+    headers = {"X-Forwarded-For": "192.0.2.7"}
+    async with running(limits=limits) as gate, gate.greeted("bob", headers=headers):
+        told = await refusal_beside(gate, request(X_Forwarded_For="192.0.2.8"))
+        assert told["detail"].startswith("127.0.0.1 has 1 connections")
+
+
 # Operations.
 
 
@@ -342,7 +418,9 @@ async def test_a_deadline_that_comes_just_after_the_handshake_does_no_harm():
         door,
         rig.wheel,
         rig.now + 5,
-        enter=lambda transport, admission, rest: entered.append(transport),
+        Addresses(0),
+        headers_max=100,
+        enter=lambda transport, admission, address, rest: entered.append(transport),
         late=lambda: late.append(True),
         left=lambda: None,
     )

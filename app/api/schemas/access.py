@@ -5,22 +5,34 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.api.schemas.examples import KEY, example
-from app.api.schemas.fields import Body, Out, TimeText
+from app.api.schemas.fields import Body, Out, TimeText, left_out
+from app.settings import RATE_PER_S_MAX
 
 ScopeWord = Literal["admin", "publish", "read"]
 TOKEN_TTL_DEFAULT_S = 3_600
+RATE_PER_S_MIN = 0.01
 TOKEN_TTL_MAX_S = 10 * 365 * 86_400  # whatever the setting says
 
 
 class NewKey(Body):
-    model_config = example({"name": "importer", "scopes": ["publish", "read"]})
+    model_config = example({"name": "importer", "scopes": ["publish", "read"], "rate_per_s": 200})
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
     scopes: Annotated[list[ScopeWord], Field(min_length=1, max_length=3)]
+    rate_per_s: Annotated[
+        float | None,
+        Field(
+            ge=RATE_PER_S_MIN,
+            le=RATE_PER_S_MAX,
+            description="Requests a second, and so many at once, at one api process. Without it "
+            "the service's own limit holds, which there is none of for the scope `admin`.",
+        ),
+    ] = None
 
 
 class Key(Out):
-    """`id` names the key in calls and logs, `hint` is how its secret begins."""
+    """`id` names the key in calls and logs, `hint` is how its secret begins. `rate_per_s` is a
+    rate of its own."""
 
     model_config = example(KEY)
 
@@ -29,6 +41,7 @@ class Key(Out):
     name: str
     scopes: list[ScopeWord]
     created_at: TimeText
+    rate_per_s: float | None = left_out()
 
 
 class MadeKey(Key):

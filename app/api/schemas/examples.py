@@ -96,6 +96,7 @@ KEY = {
     "name": "importer",
     "scopes": ["publish", "read"],
     "created_at": POSTED_AT,
+    "rate_per_s": 200.0,
 }
 
 
