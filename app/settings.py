@@ -96,6 +96,12 @@ class Settings(BaseSettings):
         "rotate` makes them needless.",
     )
 
+    # Console
+    console: bool = _of(True, "Whether the api shows pages to browsers, at / of its port.")
+    console_session_s: float = _of(
+        12 * 3_600.0, "How long a browser stays signed in to the console.", ge=60, le=30 * _DAY_S
+    )
+
     # Limits of the API
     body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)
     connections_max: int = _of(4_096, "Connections of one api process at once.", ge=1)

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 
 from app.api.rates import Rates
+from app.api.sessions import Sessions
 from app.api.stats import Stats
 from app.api.waiters import Waiters
 from app.clock import now_ms
@@ -85,6 +86,7 @@ class Services:
     metrics: Metrics
     limits: Limits = field(default_factory=Limits)
     rates: Rates = field(default_factory=Rates)
+    sessions: Sessions | None = None  # without them there is no console
     stats: Stats = field(default_factory=Stats)
     admin_key: str | None = None
     watch: EpochWatch | None = None

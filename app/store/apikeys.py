@@ -69,7 +69,7 @@ class ApiKeys:
     ) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
         secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
-        digest, row = _digest(secret), _row(secret, name, scopes, now_ms)
+        digest, row = digest_of(secret), _row(secret, name, scopes, now_ms)
         if rate_per_s is not None:
             row["rate"] = rate_per_s
         saved = await self._store.call(
@@ -85,7 +85,7 @@ class ApiKeys:
         Revokes the one that was it before; with None just that. None too when this one was revoked
         by call: it stays so until another was set.
         """
-        digest = b"" if secret is None else _digest(secret)
+        digest = b"" if secret is None else digest_of(secret)
         row = _row(secret or "", "admin", frozenset({Scope.ADMIN}), now_ms) | {"settings": True}
         raw = await self._store.call(
             "set_bootstrap_key", [keys.API_KEYS], [digest, json.dumps(row)]
@@ -95,11 +95,14 @@ class ApiKeys:
 
     async def is_revoked(self, secret: str) -> bool:
         """Whether this key of the settings was revoked by call."""
-        raw = await self._store.execute("HGET", keys.API_KEYS, _digest(secret))
+        raw = await self._store.execute("HGET", keys.API_KEYS, digest_of(secret))
         return raw is not None and _key(b"", json.loads(raw)) is None
 
     async def find(self, secret: str) -> ApiKey | None:
-        digest = _digest(secret)
+        return await self.find_by(digest_of(secret))
+
+    async def find_by(self, digest: bytes) -> ApiKey | None:
+        """The key whose secret has this digest."""
         now = self._clock()
         # The comparison of digests by a dictionary tells nothing about the secret.
         known = self._found.get(digest)
@@ -116,7 +119,7 @@ class ApiKeys:
 
     def has_found(self, secret: str) -> bool:
         """Whether this is a key that was there lately. It may be revoked since."""
-        return _digest(secret) in self._found
+        return digest_of(secret) in self._found
 
     async def _read(self, digest: bytes) -> ApiKey | None:
         raw = await self._store.execute("HGET", keys.API_KEYS, digest)
@@ -144,7 +147,8 @@ class ApiKeys:
         return dict(pairs(await self._store.execute("HGETALL", keys.API_KEYS)))
 
 
-def _digest(secret: str) -> bytes:
+def digest_of(secret: str) -> bytes:
+    """What stands for a secret in the store."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest().encode()
 
 
