@@ -3,6 +3,7 @@
 MomentsError
 ├── Rejected                what somebody gave us cannot be taken; the message says what to do
 │   ├── UrlRejected         the address of an endpoint
+│   ├── ProxyRejected       the address of the egress proxy (also a ValueError)
 │   ├── HeadersRejected     the headers an endpoint wants to be sent
 │   └── BadSecret           a webhook secret or signing key (also a ValueError)
 ├── Unreachable             there is no address to connect to
@@ -62,6 +63,10 @@ class Rejected(MomentsError):
 
 class UrlRejected(Rejected):
     """This URL cannot be the address of an endpoint."""
+
+
+class ProxyRejected(Rejected, ValueError):
+    """This cannot be the address of an egress proxy. The message never holds its password."""
 
 
 class HeadersRejected(Rejected):
