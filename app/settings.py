@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.credential import may_be_api_key
+from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
 
 AckMode = Literal["memory", "fsync", "replica"]
@@ -163,6 +164,14 @@ class Settings(BaseSettings):
     allow_ports: Annotated[tuple[int, ...], NoDecode] = _of(
         (), "Ports under 1024 a webhook may use besides 80 and 443. Comma-separated."
     )
+    egress_proxy: str | None = _of(
+        None,
+        "A proxy that all webhooks go out by: http://[user:password@]host:port, or https://. It is "
+        "asked for tunnels (CONNECT) to addresses the guard has judged.",
+    )
+    egress_proxy_resolves: bool = _of(
+        False, "Names are the proxy's to resolve, and their addresses the proxy's to judge."
+    )
     ca_file: Path | None = _of(None, "More certificate authorities to trust, a PEM file.")
 
     # Health of endpoints
@@ -224,6 +233,14 @@ class Settings(BaseSettings):
             "an API key begins with mk_ and goes on with 13 to 509 letters, digits or signs, with "
             'no space: make one with `echo "mk_$(openssl rand -hex 32)"`'
         )
+
+    @field_validator("egress_proxy")
+    @classmethod
+    def _check_egress_proxy(cls, value: str | None) -> str | None:
+        if not value:  # as Compose fills in what is not set
+            return None
+        parse_proxy(value)
+        return value
 
     @field_validator("token_keys", mode="before")
     @classmethod

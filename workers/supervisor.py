@@ -10,7 +10,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from app.domain.breaker import Policy
+from app.domain.proxy import parse_proxy
 from app.guard import Guard
+from app.resolver import Resolver
 from app.sealing import Sealer
 from app.settings import Settings
 from app.store import keys
@@ -25,6 +27,7 @@ from workers.dispatch import Dispatch, DispatchRules, DispatchStats
 from workers.fanout import FanoutShard
 from workers.http.client import Client
 from workers.http.limits import Limits as HttpLimits
+from workers.http.proxied import ProxyDialer
 from workers.http.stats import Stats as HttpStats
 from workers.http.tls import client_context
 from workers.intake import Intake
@@ -183,7 +186,15 @@ class _Sending:
         self._settings = settings
         self._store = store
         self._stats = stats
-        guard = Guard(allow=settings.allow_cidrs, allow_ports=settings.allow_ports)
+        is_proxied = settings.egress_proxy is not None
+        self._guard = Guard(
+            allow=settings.allow_cidrs,
+            allow_ports=settings.allow_ports,
+            resolves=not (is_proxied and settings.egress_proxy_resolves),
+        )
+        # Apart from that of the guard, whose threads receivers' names can hold.
+        self._resolver = Resolver(threads_max=2)
+        self._tls = client_context(settings.ca_file)
         limits = HttpLimits(
             deadline_s=settings.request_deadline_s,
             idle_s=settings.idle_connection_s,
@@ -193,8 +204,7 @@ class _Sending:
             body_bytes_max=settings.response_bytes_max,
             excerpt_bytes_max=settings.excerpt_bytes_max,
         )
-        self._client = Client(guard, limits=limits, tls=client_context(settings.ca_file))
-        self._guard = guard
+        self._client = self._make_client(limits)
         stats.http = self._client.stats
         lanes = stats.lanes = Lanes[Item](
             LaneLimits(
@@ -219,6 +229,14 @@ class _Sending:
         self._room = stats.room = Room(settings.held_max)
         self._turns: Turns[Beginning] = Turns()
 
+    def _make_client(self, limits: HttpLimits) -> Client:
+        settings, tls = self._settings, self._tls
+        proxy = None
+        if settings.egress_proxy is not None:
+            address = parse_proxy(settings.egress_proxy)
+            proxy = ProxyDialer(address, self._resolver.resolve, tls, limits)
+        return Client(self._guard, limits=limits, tls=tls, proxy=proxy)
+
     async def run(self) -> None:
         """Begins what the shards have read, until it is cancelled."""
         await self._turns.run(lambda beginning: beginning[0].owner.begin(*beginning))
@@ -226,6 +244,7 @@ class _Sending:
     async def close(self) -> None:
         await self.dispatch.close(grace_s=1.0)
         self._guard.close()
+        self._resolver.close()
 
     def _pings(self, slot: Slot) -> Pings:
         return Pings(
