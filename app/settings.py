@@ -191,6 +191,22 @@ class Settings(BaseSettings):
     disable_days: int = _of(3, "Different days with failures before disabling.", ge=1)
     disabled_probe_s: float = _of(3_600.0, "How often a disabled endpoint is tried.", gt=0)
 
+    # Verification of endpoints
+    verify_endpoints: bool = _of(
+        False,
+        "A new endpoint, and one with another url, has to echo a challenge before it is sent "
+        "anything else. Otherwise so are those that an API key with `verify_endpoints` makes.",
+    )
+    verify_schedule_s: Annotated[tuple[float, ...], NoDecode] = _of(
+        (5, 30, 120, 600),
+        "Delay after challenge 1, 2, … that was not echoed; then only a call sends one. "
+        "Comma-separated.",
+    )
+    challenges_per_host_max: int = _of(
+        10, "Challenges to one host in a minute, from all senders together.", ge=1
+    )
+    challenges_per_s_max: float = _of(20.0, "Challenges of one sender in a second.", gt=0)
+
     # Ownership
     lease_s: float = _of(10.0, "Life of a lease; a dead worker's shards wait this long.", ge=0.5)
     changes_max: int = _of(10_000, "Endpoint changes of one shard kept for its sender.", ge=100)
@@ -264,14 +280,14 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("retry_schedule_s", mode="before")
+    @field_validator("retry_schedule_s", "verify_schedule_s", mode="before")
     @classmethod
     def _split_numbers(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(float(part) for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retry_schedule_s")
+    @field_validator("retry_schedule_s", "verify_schedule_s")
     @classmethod
     def _check_schedule(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if len(value) > 32 or any(delay < 0 or delay > 7 * _DAY_S for delay in value):

@@ -43,7 +43,7 @@ from workers.target import Target
 log = logging.getLogger(__name__)
 
 # To read a member off its Enum takes a tenth of a microsecond; these are read for every delivery.
-_ACTIVE = EndpointState.ACTIVE
+_ACTIVE, _UNVERIFIED = EndpointState.ACTIVE, EndpointState.UNVERIFIED
 _SEND, _WAIT, _PARK = Permit.SEND, Permit.WAIT, Permit.PARK
 _START, _OVERFLOW = Offer.START, Offer.OVERFLOW
 _DELIVERED = State.DELIVERED
@@ -320,12 +320,16 @@ class Dispatch:
     def _park(self, item: Item) -> None:
         self._stats.deferred["parked"] += 1
         state = State.PARKED_RETRYING if item.attempts else State.PARKED_PENDING
-        error = item.error or "parked"
-        self._record(item, state, item.attempts, steady_ms(), status=item.status, error=error)
         target = item.target
         assert target is not None
+        why = "unverified" if target.health.state is _UNVERIFIED else "parked"
+        error = item.error or why
+        self._record(item, state, item.attempts, steady_ms(), status=item.status, error=error)
         if target.health.open_until_ms is not None:
             item.owner.look_after(target.id, target.health.open_until_ms)
+        elif why == "unverified":
+            # It may have been verified just now: whatever is set free then must not miss this one.
+            item.owner.look_after(target.id, steady_ms())
 
     def _defer(self, item: Item, from_ms: int, reason: str) -> None:
         """Back on the schedule, without an attempt spent."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import secrets
 import socket
@@ -10,6 +11,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from app.domain.breaker import Policy
+from app.domain.challenge import ANSWER_BYTES_MAX
 from app.domain.proxy import parse_proxy
 from app.guard import Guard
 from app.resolver import Resolver
@@ -22,6 +24,8 @@ from app.store.endpoints import Endpoints
 from app.store.epoch import EpochWatch
 from app.store.leases import Leases, Slot
 from app.store.posts import Posts
+from workers.bucket import Bucket
+from workers.challenges import ChallengeLimits, Challenges, ChallengeStats
 from workers.delivery import Item
 from workers.dispatch import Dispatch, DispatchRules, DispatchStats
 from workers.fanout import FanoutShard
@@ -60,6 +64,7 @@ class WorkerStats:
     dispatch: DispatchStats = field(default_factory=DispatchStats)
     outcomes: OutcomeStats = field(default_factory=OutcomeStats)
     pings: PingStats = field(default_factory=PingStats)
+    challenges: ChallengeStats = field(default_factory=ChallengeStats)
     janitor: JanitorStats = field(default_factory=JanitorStats)
     tenure: TenureStats = field(default_factory=TenureStats)
     watcher: WatcherStats = field(default_factory=WatcherStats)
@@ -185,6 +190,7 @@ class _Sending:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._shards = shards
         self._stats = stats
         is_proxied = settings.egress_proxy is not None
         self._guard = Guard(
@@ -205,6 +211,8 @@ class _Sending:
             excerpt_bytes_max=settings.excerpt_bytes_max,
         )
         self._client = self._make_client(limits)
+        self._challenger = self._make_client(_challenge_limits(settings))
+        self._challenge_bucket = Bucket(settings.challenges_per_s_max)
         stats.http = self._client.stats
         lanes = stats.lanes = Lanes[Item](
             LaneLimits(
@@ -243,6 +251,7 @@ class _Sending:
 
     async def close(self) -> None:
         await self.dispatch.close(grace_s=1.0)
+        await self._challenger.close(grace_s=0.0)
         self._guard.close()
         self._resolver.close()
 
@@ -255,6 +264,26 @@ class _Sending:
             stats=self._stats.pings,
         )
 
+    def _challenges(self, schedule: Schedule) -> Challenges:
+        settings = self._settings
+        return Challenges(
+            self._store,
+            shards=self._shards,
+            client=self._challenger,
+            bucket=self._challenge_bucket,
+            limits=ChallengeLimits(
+                schedule_s=settings.verify_schedule_s,
+                per_host_max=settings.challenges_per_host_max,
+                deadline_s=settings.request_deadline_s,
+                excerpt_bytes_max=settings.excerpt_bytes_max,
+                log_max=settings.attempt_log_max,
+                retention_s=settings.retention_s,
+                changes_max=settings.changes_max,
+            ),
+            schedule=schedule,
+            stats=self._stats.challenges,
+        )
+
     def shard(self, slot: Slot, term: Term, watcher: StreamWatcher, token: bytes) -> Job:
         settings = self._settings
         schedule = Schedule(self._store, slot.shard, token)
@@ -264,6 +293,7 @@ class _Sending:
             targets=self._targets,
             dispatch=self.dispatch,
             pings=self._pings(slot),
+            challenges=self._challenges(schedule),
             schedule=schedule,
             drain_gap_ms=settings.drain_gap_ms,
             changes_max=settings.changes_max,
@@ -300,6 +330,20 @@ class _Sending:
             stats=self._stats.sender,
             outcome_stats=self._stats.outcomes,
         )
+
+
+def _challenge_limits(settings: Settings) -> HttpLimits:
+    """So many connections that the rate is reached first; none is kept for long."""
+    at_once = math.ceil(settings.challenges_per_s_max * (settings.request_deadline_s + 1)) + 1
+    return HttpLimits(
+        deadline_s=settings.request_deadline_s,
+        idle_s=1.0,
+        origin_connections_max=settings.host_in_flight_max,
+        connections_max=at_once,
+        waiting_max=at_once,
+        body_bytes_max=ANSWER_BYTES_MAX,
+        excerpt_bytes_max=ANSWER_BYTES_MAX,
+    )
 
 
 def _rules(settings: Settings) -> DispatchRules:

@@ -37,11 +37,13 @@ _OWNERS = frozenset({Access.OWN_FEED, Access.OWN_CURSOR})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with an API key (its id and scopes), or a user with their token."""
+    """Somebody with an API key (its id, its scopes, whether endpoints it makes have to echo a
+    challenge), or a user with their token."""
 
     key: str | None = None
     scopes: frozenset[Scope] = frozenset()
     user: str | None = None
+    verify_endpoints: bool = False
 
     @property
     def is_admin(self) -> bool:
@@ -90,7 +92,7 @@ class Doorkeeper:
         key = await self._api_keys.find(secret)
         if key is None:
             raise _unauthenticated("This key is not one of ours, or it was revoked.")
-        return Caller(key=key.id, scopes=key.scopes)
+        return Caller(key.id, key.scopes, verify_endpoints=key.verify_endpoints)
 
     def _verify_token(self, token: str) -> Caller:
         try:

@@ -14,7 +14,10 @@ from app.wire import rfc3339
 async def create(ask: Ask[Nothing, NewKey]) -> Answer:
     """Makes an API key. Its secret is shown this once."""
     scopes = frozenset(Scope(word) for word in ask.body.scopes)
-    key, secret = await ask.services.api_keys.create(ask.body.name, scopes, now_ms())
+    body = ask.body
+    key, secret = await ask.services.api_keys.create(
+        body.name, scopes, now_ms(), verify_endpoints=body.verify_endpoints
+    )
     return model_answer(201, MadeKey(**dict(_show(key)), key=secret))
 
 
@@ -42,5 +45,6 @@ def _show(key: ApiKey) -> Key:
         hint=key.hint,
         name=key.name,
         scopes=scopes,
+        verify_endpoints=key.verify_endpoints,
         created_at=rfc3339(key.created_at_ms),
     )

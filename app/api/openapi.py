@@ -60,6 +60,7 @@ _CONFLICTS = frozenset(
     {
         *("posts_accept", "posts_edit", "endpoints_create", "keys_create", "tokens_create"),
         *("graph_befriend", "graph_follow", "graph_block"),
+        *("endpoints_enable", "endpoints_ping", "endpoints_verify"),
     }
 )
 
@@ -215,7 +216,7 @@ def _statuses(call: Call) -> set[int]:
         statuses.add(404)
     if _operation_id(call) in _CONFLICTS:
         statuses.add(409)
-    if _operation_id(call) == "feed_read":
+    if _operation_id(call) in ("feed_read", "endpoints_verify"):
         statuses.add(429)
     if _operation_id(call) == "operations_ready":
         statuses.add(503)

@@ -47,6 +47,7 @@ BODY_TOO_LARGE = Kind(413, "body-too-large", "The body is too large")
 UNSUPPORTED_MEDIA = Kind(415, "unsupported-media-type", "The body is of a wrong type")
 INVALID = Kind(422, "invalid", "The request holds something that cannot be taken")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The head of the request is too large")
+TOO_MANY_CHALLENGES = Kind(429, "too-many-challenges", "This host is challenged too often")
 TOO_MANY_WAITS = Kind(429, "too-many-waits", "This user waits too often at once")
 INTERNAL = Kind(500, "internal", "Something went wrong on our side")
 UNAVAILABLE = Kind(503, "unavailable", "The service cannot do that now")
@@ -128,6 +129,8 @@ def problem_of(error: Exception) -> Problem:
             return error
         case errors.Refused():
             return _refused(error)
+        case errors.TooManyChallenges():
+            return unavailable(TOO_MANY_CHALLENGES, _sentence(error), 60)
         case errors.StoreError() | errors.BacklogFull() | errors.NoSender():
             return _later(error) or _unforeseen(error)
         case HTTPException(status_code=404):  # the one that the framework raises by itself
@@ -142,7 +145,7 @@ def _refused(error: errors.Refused) -> Problem:
             return Problem(NOT_FOUND, _sentence(error))
         case errors.IdempotencyMismatch():
             return Problem(IDEMPOTENCY_MISMATCH, _sentence(error))
-        case errors.PostDeleted():
+        case errors.PostDeleted() | errors.EndpointUnverified():
             return Problem(CONFLICT, _sentence(error))
         case _:
             return Problem(LIMIT_REACHED, _sentence(error))

@@ -43,6 +43,7 @@ class Limits:
     ping_timeout_s: float = 20.0
     token_ttl_max_s: int = 30 * 86_400
     posts_backlog_max: int = 100_000
+    verify_endpoints: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -57,6 +58,7 @@ class Limits:
             ping_timeout_s=settings.request_deadline_s + 5.0,
             token_ttl_max_s=settings.token_ttl_max_s,
             posts_backlog_max=settings.posts_backlog_max,
+            verify_endpoints=settings.verify_endpoints,
         )
 
 

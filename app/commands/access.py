@@ -16,9 +16,14 @@ _PAGES_MAX = 1_000
 _TABLE_WIDTH_MAX = 10_000
 
 
-def make_key(api: ApiClient, name: str, scopes: Sequence[str], *, as_json: bool) -> None:
+def make_key(
+    api: ApiClient, name: str, scopes: Sequence[str], *, verify_endpoints: bool, as_json: bool
+) -> None:
     """Prints the new key alone on standard output, for scripts to catch."""
-    made = api.call("POST", "/v1/keys", {"name": name, "scopes": list(scopes)})
+    wanted: dict[str, Any] = {"name": name, "scopes": list(scopes)}
+    if verify_endpoints:
+        wanted["verify_endpoints"] = True
+    made = api.call("POST", "/v1/keys", wanted)
     if as_json:
         say(json.dumps(made))
         return
@@ -33,7 +38,7 @@ def list_keys(api: ApiClient, *, as_json: bool) -> None:
         return
     table = Table("id", "begins with", "name", "scopes", "created", box=None, pad_edge=False)
     for key in keys:
-        scopes = ", ".join(key["scopes"])
+        scopes = ", ".join(key["scopes"]) + " (verifies endpoints)" * key["verify_endpoints"]
         cells = (key["id"], key["hint"], key["name"], scopes, key["created_at"])
         table.add_row(*map(plain, cells))
     # As wide as it has to be: an id that is cut short revokes nothing.

@@ -6,6 +6,8 @@ Apart from the retry of a delivery: this says whether the endpoint may be sent a
     open      10 failures in a row: work is parked, one request a minute goes through as a probe
     disabled  answered 410; or failing for 5 days, on 3 different ones, without a success between:
               work is parked; unless it was 410, one request an hour goes through as a probe
+    unverified  has not echoed a challenge yet (docs/decisions/017): work is parked, no probe goes
+              through, and no outcome changes that
 
 Any success makes it active again; after a 410 only a call does. What the egress proxy fails at is
 not the endpoint's: it leaves this as it is (`PROXY`), or opens the breaker and never disables, for
@@ -31,6 +33,7 @@ class EndpointState(StrEnum):
     ACTIVE = "active"
     OPEN = "open"
     DISABLED = "disabled"
+    UNVERIFIED = "unverified"
 
 
 class DisabledReason(StrEnum):
@@ -111,6 +114,7 @@ class _Signal(Enum):
 
 
 _ACTIVE, _OPEN, _DISABLED = EndpointState.ACTIVE, EndpointState.OPEN, EndpointState.DISABLED
+_UNVERIFIED = EndpointState.UNVERIFIED
 
 TRANSITIONS: dict[EndpointState, dict[_Signal, EndpointState]] = {
     _ACTIVE: {
@@ -134,6 +138,8 @@ TRANSITIONS: dict[EndpointState, dict[_Signal, EndpointState]] = {
         _Signal.EXPIRY: _DISABLED,
         _Signal.GONE: _DISABLED,
     },
+    # Outcomes of requests to the address before this one.
+    _UNVERIFIED: dict.fromkeys(_Signal, _UNVERIFIED),
 }
 
 _NOTICES = {
@@ -176,7 +182,7 @@ def on_outcome(
     health: Health, outcome: Outcome, now_ms: int, policy: Policy
 ) -> tuple[Health, tuple[Notice, ...]]:
     """The health after an attempt, the same object when nothing worth writing has changed."""
-    if outcome.failure is Failure.PROXY:
+    if outcome.failure is Failure.PROXY or health.state is _UNVERIFIED:
         return health, ()
     if outcome.ok:
         if health.is_clean and _is_noted(health, now_ms, policy):

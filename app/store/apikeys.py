@@ -29,7 +29,8 @@ class Scope(StrEnum):
 class ApiKey:
     """`id` is the first digits of the secret's digest; `hint` the secret's first characters.
 
-    One `of_settings` goes with the next start that does not have it any more.
+    One `of_settings` goes with the next start that does not have it any more. Endpoints made with
+    one that is to `verify_endpoints` echo a challenge first.
     """
 
     id: str
@@ -38,6 +39,7 @@ class ApiKey:
     scopes: frozenset[Scope]
     created_at_ms: int
     of_settings: bool = False
+    verify_endpoints: bool = False
 
 
 class ApiKeys:
@@ -57,10 +59,14 @@ class ApiKeys:
         self._clock = clock
         self._found: dict[bytes, tuple[float, ApiKey]] = {}
 
-    async def create(self, name: str, scopes: frozenset[Scope], now_ms: int) -> tuple[ApiKey, str]:
+    async def create(
+        self, name: str, scopes: frozenset[Scope], now_ms: int, *, verify_endpoints: bool = False
+    ) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
         secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
         digest, row = _digest(secret), _row(secret, name, scopes, now_ms)
+        if verify_endpoints:
+            row["verify"] = True
         saved = await self._store.call(
             "save_api_key", [keys.API_KEYS], [digest, json.dumps(row), self._api_keys_max]
         )
@@ -151,4 +157,5 @@ def _shown(digest: bytes, row: dict[str, Any]) -> ApiKey:
         frozenset(Scope(scope) for scope in row["scopes"]),
         row["at"],
         row.get("settings", False),
+        row.get("verify", False),
     )

@@ -8,15 +8,26 @@ from app.api.schemas.examples import KEY, example
 from app.api.schemas.fields import Body, Out, TimeText
 
 ScopeWord = Literal["admin", "publish", "read"]
+VerifyEndpoints = Annotated[
+    bool,
+    Field(
+        description="Endpoints made with this key, or aimed at another url, have to echo a "
+        "challenge before they are sent anything else, whatever the settings say."
+    ),
+]
 TOKEN_TTL_DEFAULT_S = 3_600
 TOKEN_TTL_MAX_S = 10 * 365 * 86_400  # whatever the setting says
 
 
 class NewKey(Body):
-    model_config = example({"name": "importer", "scopes": ["publish", "read"]})
+    model_config = example(
+        {"name": "importer", "scopes": ["publish", "read"]},
+        {"name": "customers", "scopes": ["admin"], "verify_endpoints": True},
+    )
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
     scopes: Annotated[list[ScopeWord], Field(min_length=1, max_length=3)]
+    verify_endpoints: VerifyEndpoints = False
 
 
 class Key(Out):
@@ -28,6 +39,7 @@ class Key(Out):
     hint: str
     name: str
     scopes: list[ScopeWord]
+    verify_endpoints: VerifyEndpoints
     created_at: TimeText
 
 
