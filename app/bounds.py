@@ -46,6 +46,7 @@ BOUNDS: Final = (
     Bound(names.OUTCOME_BATCHES_FULL, level=logging.INFO),
     Bound(names.DROPPED, "limit"),
     Bound(names.CHALLENGES_LIMITED, "limit"),
+    Bound(names.CHALLENGES, "result", frozenset({"challenge"}), logging.INFO),
     Bound(names.FANOUT_READS_PAUSED),
     Bound(names.INBOXES_TRIMMED, level=logging.INFO),
     # gateway

@@ -273,6 +273,16 @@ def test_tunnels_that_are_not_made_never_disable_however_long():
     assert after(late, BROKEN, at_ms=START_MS + 10 * DAY_MS).state is EndpointState.DISABLED
 
 
+# Verification
+
+
+@pytest.mark.parametrize("outcome", [OK, BROKEN, REFUSED, GONE, BUSY, NO_PROXY, NO_TUNNEL])
+def test_no_outcome_changes_what_is_known_of_an_address_that_is_not_verified(outcome: Outcome):
+    health = Health(EndpointState.UNVERIFIED)
+    assert on_outcome(health, outcome, START_MS, POLICY) == (health, ())
+    assert may_send(health, START_MS + 365 * DAY_MS) is Permit.PARK
+
+
 # Pauses
 
 
