@@ -17,7 +17,7 @@ from app.clock import now_ms, steady_ms
 from app.domain.attempt import Failure, Outcome
 from app.domain.challenge import TYPE, is_echo, new_challenge
 from app.errors import ClientClosed, StoreError
-from app.store.challenges import LATER, Settled, settle, take
+from app.store.challenges import LATER, Result, Settled, settle, take
 from app.store.client import Store
 from app.wire import encode_attempt
 from workers.bucket import Bucket
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 AT_ONCE_MAX = 1_000  # of a shard; the rate keeps it far below
 # Until an endpoint is looked after again when nothing has come of its challenge: its sender died.
 LOST_MS = 10_000
+PROXY_MS = 30_000  # until the next, when the egress proxy could not be used: that is none
 BUSY_MS = 5_000  # and up to three times that, until what found no room is tried again
 PER_HOST, PER_S = "challenges_per_host_max", "challenges_per_s_max"
 
@@ -153,14 +154,19 @@ class Challenges:
         settled = Settled(
             target.id,
             text,
-            "echoed" if outcome.ok else "failed",
+            _result(outcome),
             error=outcome.error or "",
             challenges=sent,
             entry=entry,
         )
-        delays = self._limits.schedule_s
-        due_ms = steady_ms() + round(delays[sent - 1] * 1000) if sent <= len(delays) else None
+        due_ms = self._next_ms(settled)
         await self._settle(self._due(settled, request, due_ms), request, entry)
+
+    def _next_ms(self, settled: Settled) -> int | None:
+        delays, sent = self._limits.schedule_s, settled.challenges
+        if settled.result == "later":
+            return steady_ms() + PROXY_MS
+        return steady_ms() + round(delays[sent - 1] * 1000) if sent <= len(delays) else None
 
     def _due(self, settled: Settled, request: str, due_ms: int | None) -> Settled:
         """With the time of the next one, which a call does not change."""
@@ -186,3 +192,9 @@ class Challenges:
         if not outcome.ok:
             extra = {"endpoint": target.id, "status": outcome.status, "error": outcome.error}
             log.info("a challenge was not echoed", extra=extra)
+
+
+def _result(outcome: Outcome) -> Result:
+    if outcome.ok:
+        return "echoed"
+    return "later" if outcome.failure is Failure.PROXY else "failed"

@@ -12,6 +12,7 @@ from app.receiver.behaviour import Turn, echo
 from app.store import keys
 from app.store.challenges import SPAN_MS, Settled, settle, take
 from app.store.endpoints import Endpoint
+from tests.connect_proxy import ConnectProxy
 from tests.receivers import Behaviour, Receiver, gated, status
 from tests.store.places import check_keys
 from tests.wait import wait_until
@@ -119,6 +120,24 @@ async def test_what_cannot_be_noted_is_looked_after_again(single_rig: Rig):
         at_ms = receiver.requests[0].at_ms
         await wait_until(lambda: due_after(rig, endpoint, at_ms + 10_000))
         assert (await found(rig, endpoint)).state == "unverified"
+
+
+async def test_an_outage_of_the_egress_proxy_is_no_challenge(single_rig: Rig):
+    rig = single_rig
+    proxy = ConnectProxy()
+    await proxy.start()
+    await proxy.stop()
+    settings = SENDING | {"egress_proxy": proxy.url, "verify_schedule_s": ""}
+    async with Receiver(echoes=True) as receiver, rig.working(**settings) as worker:
+        endpoint = await rig.register(BOB, receiver.url, verify=True)
+        await comes_to(rig, endpoint, lambda one: one.verification.next_at_ms is not None)
+        assert (await found(rig, endpoint)).verification.challenges == 0
+        assert worker.stats.challenges.results == {"proxy": 1}
+        await proxy.start()
+        assert (await rig.endpoints.challenge(endpoint.id, 5.0)).error is None
+        assert (await found(rig, endpoint)).state == "active"
+        assert proxy.asked == [f"127.0.0.1:{receiver.port}"]
+    await proxy.stop()
 
 
 # How often
