@@ -173,6 +173,12 @@ def make_key(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     scope: Annotated[list[KeyScope], typer.Option(help="May be repeated.")],
     rate: Annotated[float | None, typer.Option(help="Requests a second it may send.")] = None,
+    verify_endpoints: Annotated[
+        bool,
+        typer.Option(
+            "--verify-endpoints", help="Endpoints made with it have to echo a challenge first."
+        ),
+    ] = False,
     key: Key = None,
     api: Api = None,
     data: Data = DATA,
@@ -182,7 +188,8 @@ def make_key(
     from app.commands import access
     from app.commands.api_client import client_for
 
-    access.make_key(client_for(api, key, data), name, scope, rate, as_json=as_json)
+    client = client_for(api, key, data)
+    access.make_key(client, name, scope, rate, verify_endpoints=verify_endpoints, as_json=as_json)
 
 
 @keys.command("list")

@@ -236,6 +236,21 @@ DROPPED = Metric(
     Kind.COUNTER,
     "Deliveries that a full list made room for: parked ones now dead letters, dead letters gone.",
 )
+CHALLENGES = Metric(
+    "moments_challenges_total",
+    Kind.COUNTER,
+    "Challenges to endpoints, by result (ok or the error class).",
+)
+CHALLENGES_LIMITED = Metric(
+    "moments_challenges_limited_total",
+    Kind.COUNTER,
+    "Challenges that were put off or refused, by the limit reached.",
+)
+UNVERIFIED = Metric(
+    "moments_endpoints_unverified",
+    Kind.GAUGE,
+    "Endpoints of this sender's shards that have not echoed a challenge yet, as far as known here.",
+)
 PINGS = Metric("moments_pings_total", Kind.COUNTER, "Pings of endpoints, by result.")
 ENDPOINT_NOTICES = Metric(
     "moments_endpoint_notices_total", Kind.COUNTER, "Changes of endpoints' health, by kind."

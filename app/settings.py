@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.credential import may_be_api_key
+from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
 
 AckMode = Literal["memory", "fsync", "replica"]
@@ -218,6 +219,14 @@ class Settings(BaseSettings):
     allow_ports: Annotated[tuple[int, ...], NoDecode] = _of(
         (), "Ports under 1024 a webhook may use besides 80 and 443. Comma-separated."
     )
+    egress_proxy: str | None = _of(
+        None,
+        "A proxy that all webhooks go out by: http://[user:password@]host:port, or https://. It is "
+        "asked for tunnels (CONNECT) to addresses the guard has judged.",
+    )
+    egress_proxy_resolves: bool = _of(
+        False, "Names are the proxy's to resolve, and their addresses the proxy's to judge."
+    )
     ca_file: Path | None = _of(None, "More certificate authorities to trust, a PEM file.")
 
     # Health of endpoints
@@ -236,6 +245,22 @@ class Settings(BaseSettings):
     )
     disable_days: int = _of(3, "Different days with failures before disabling.", ge=1)
     disabled_probe_s: float = _of(3_600.0, "How often a disabled endpoint is tried.", gt=0)
+
+    # Verification of endpoints
+    verify_endpoints: bool = _of(
+        False,
+        "A new endpoint, and one with another url, has to echo a challenge before it is sent "
+        "anything else. Otherwise so are those that an API key with `verify_endpoints` makes.",
+    )
+    verify_schedule_s: Annotated[tuple[float, ...], NoDecode] = _of(
+        (5, 30, 120, 600),
+        "Delay after challenge 1, 2, … that was not echoed; then only a call sends one. "
+        "Comma-separated.",
+    )
+    challenges_per_host_max: int = _of(
+        10, "Challenges to one host in a minute, from all senders together.", ge=1
+    )
+    challenges_per_s_max: float = _of(20.0, "Challenges of one sender in a second.", gt=0)
 
     # Ownership
     lease_s: float = _of(10.0, "Life of a lease; a dead worker's shards wait this long.", ge=0.5)
@@ -280,6 +305,14 @@ class Settings(BaseSettings):
             'no space: make one with `echo "mk_$(openssl rand -hex 32)"`'
         )
 
+    @field_validator("egress_proxy")
+    @classmethod
+    def _check_egress_proxy(cls, value: str | None) -> str | None:
+        if not value:  # as Compose fills in what is not set
+            return None
+        parse_proxy(value)
+        return value
+
     @field_validator("token_keys", mode="before")
     @classmethod
     def _read_token_keys(cls, value: Any) -> Any:
@@ -302,14 +335,14 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("retry_schedule_s", mode="before")
+    @field_validator("retry_schedule_s", "verify_schedule_s", mode="before")
     @classmethod
     def _split_numbers(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(float(part) for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retry_schedule_s")
+    @field_validator("retry_schedule_s", "verify_schedule_s")
     @classmethod
     def _check_schedule(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if len(value) > 32 or any(delay < 0 or delay > 7 * _DAY_S for delay in value):

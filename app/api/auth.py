@@ -48,12 +48,14 @@ _OWNERS = frozenset({Access.OWN_FEED, Access.OWN_CURSOR})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with an API key (its id and scopes), or a user with their token."""
+    """Somebody with an API key (its id, its scopes, whether endpoints it makes have to echo a
+    challenge), or a user with their token."""
 
     key: str | None = None
     scopes: frozenset[Scope] = frozenset()
     user: str | None = None
     rate: Rate | None = None  # that the key was made with
+    verify_endpoints: bool = False
 
     @property
     def is_admin(self) -> bool:
@@ -181,7 +183,7 @@ class Doorkeeper:
 
 def _caller(key: ApiKey) -> Caller:
     rate = None if key.rate_per_s is None else Rate.of(key.rate_per_s)
-    return Caller(key=key.id, scopes=key.scopes, rate=rate)
+    return Caller(key.id, key.scopes, rate=rate, verify_endpoints=key.verify_endpoints)
 
 
 def _rejected(error: BadToken) -> Problem:

@@ -47,6 +47,7 @@ class Limits:
     token_ttl_max_s: int = 30 * 86_400
     posts_backlog_max: int = 100_000
     trusted_proxies: tuple[Network, ...] = ()
+    verify_endpoints: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -62,6 +63,7 @@ class Limits:
             token_ttl_max_s=settings.token_ttl_max_s,
             posts_backlog_max=settings.posts_backlog_max,
             trusted_proxies=settings.trusted_proxies,
+            verify_endpoints=settings.verify_endpoints,
         )
 
 

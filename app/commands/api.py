@@ -96,7 +96,11 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         ledger=Ledger(store, shards, posts, changes_max=settings.changes_max),
         api_keys=ApiKeys(store, api_keys_max=settings.api_keys_max),
         waiters=Waiters(node, shards, waits_max=settings.feed_waits_max),
-        guard=Guard(allow=settings.allow_cidrs, allow_ports=settings.allow_ports),
+        guard=Guard(
+            allow=settings.allow_cidrs,
+            allow_ports=settings.allow_ports,
+            resolves=not settings.egress_proxy_resolves,
+        ),
         tokens=make_verifier(settings),
         token_secret=settings.token_secret,
         metrics=process_metrics("api"),

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from app.clock import now_ms
 from app.commands.data_dir import ADMIN_KEY, SECRET_KEY, TOKEN_SECRET, read_secret
+from app.commands.egress import look_at_egress
 from app.commands.environment import read_settings, variable
 from app.commands.finding import Finding, Level, fault, ok, warning
 from app.commands.signals import PARENT_PIPE
@@ -68,6 +69,7 @@ async def diagnose(data: Path, clock: Clock = now_ms) -> list[Finding]:
     except CommandFailed as error:
         return [*findings, fault("settings", str(error))]
     findings += [_tell_settings(), *_look_at_secrets(settings), _look_at_file_limit(settings)]
+    findings += await look_at_egress(settings)
     if _has_own_store(settings):
         return findings + await look_at_store(settings, clock)
     return findings + await _look_at_bundled_store(settings, data, clock)

@@ -30,7 +30,8 @@ class ApiKey:
     """`id` is the first digits of the secret's digest; `hint` the secret's first characters.
 
     One `of_settings` goes with the next start that does not have it any more. `rate_per_s` is the
-    key's own; None leaves it to the settings.
+    key's own; None leaves it to the settings. Endpoints made with one that is to `verify_endpoints`
+    echo a challenge first.
     """
 
     id: str
@@ -40,6 +41,7 @@ class ApiKey:
     created_at_ms: int
     of_settings: bool = False
     rate_per_s: float | None = None
+    verify_endpoints: bool = False
 
 
 class ApiKeys:
@@ -66,12 +68,15 @@ class ApiKeys:
         now_ms: int,
         *,
         rate_per_s: float | None = None,
+        verify_endpoints: bool = False,
     ) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
         secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
         digest, row = digest_of(secret), _row(secret, name, scopes, now_ms)
         if rate_per_s is not None:
             row["rate"] = rate_per_s
+        if verify_endpoints:
+            row["verify"] = True
         saved = await self._store.call(
             "save_api_key", [keys.API_KEYS], [digest, json.dumps(row), self._api_keys_max]
         )
@@ -171,4 +176,5 @@ def _shown(digest: bytes, row: dict[str, Any]) -> ApiKey:
         row["at"],
         row.get("settings", False),
         row.get("rate"),
+        row.get("verify", False),
     )
