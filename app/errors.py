@@ -14,6 +14,7 @@ MomentsError
 │   ├── SealedByAnotherKey  the key it was sealed with is not among ours
 │   └── BrokenSeal          changed, cut, or another endpoint's
 ├── BadToken                a user token that does not hold; the message never quotes it
+│   └── TokenExpired        it did, once
 ├── BadTokenKey             the public key for user tokens cannot be used (also a ValueError)
 ├── Refused                 a call that is understood and cannot be done as things stand
 │   ├── IdempotencyMismatch an Idempotency-Key seen before, with another request
@@ -207,6 +208,10 @@ class BrokenSeal(SealingError):
 
 class BadToken(MomentsError):
     """A user token does not hold. The message says why, and never quotes it."""
+
+
+class TokenExpired(BadToken):
+    """A user token that is ours and has ended: a new one will do."""
 
 
 class BadTokenKey(MomentsError, ValueError):

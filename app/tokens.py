@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from app.domain.ids import is_user_id
-from app.errors import BadToken, BadTokenKey
+from app.errors import BadToken, BadTokenKey, TokenExpired
 from app.settings import Settings
 
 LEEWAY_S: Final = 30  # clocks differ: a token holds this much longer than it says
@@ -85,6 +85,8 @@ class TokenVerifier:
             raise BadToken(f"longer than {TOKEN_CHARS_MAX} characters")
         try:
             return _claims(_decode(token, self._keys_for(jwt.get_unverified_header(token))))
+        except jwt.ExpiredSignatureError:
+            raise TokenExpired("expired") from None
         except jwt.PyJWTError as error:
             raise BadToken(_reason(error)) from None
         except UnicodeEncodeError:
@@ -142,8 +144,6 @@ def _claims(claims: Mapping[str, Any]) -> Claims:
 
 def _reason(error: jwt.PyJWTError) -> str:
     match error:
-        case jwt.ExpiredSignatureError():
-            return "expired"
         case jwt.InvalidSignatureError():
             return "the signature is not ours"
         case jwt.MissingRequiredClaimError():

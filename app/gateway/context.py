@@ -5,6 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from app.errors import BadToken, TokenExpired
+from app.gateway.actions import Close
+from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.gateway.notices import Notices
 from app.gateway.stats import Stats
@@ -34,6 +37,16 @@ class Context:
     lost: Callable[[], None]  # a connection has ended
     advance: Callable[[str, int], None]  # a user's cursor
     repushed: Callable[[str, int, int], None]  # user, offset, attempts
+
+
+def judge(verify: Verify, token: str) -> Claims | Close:
+    """Whose the token of a message is, or how the socket that sent it is closed."""
+    try:
+        return verify(token)
+    except TokenExpired:
+        return Close(CloseCode.TOKEN_EXPIRED, "the token has expired")
+    except BadToken as error:
+        return Close(CloseCode.BAD_TOKEN, f"the token does not hold: {error}")
 
 
 def deadline(claims: Claims, now: float) -> float:

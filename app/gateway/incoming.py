@@ -59,6 +59,10 @@ class Incoming:
                         return
                     yield message
 
+    def allow(self, message_bytes_max: int) -> None:
+        """Takes larger messages from the next one on."""
+        self._protocol.max_message_size = message_bytes_max
+
     def close(self, code: int, reason: str) -> None:
         """Says goodbye, unless that has been done."""
         if self._protocol.state is State.OPEN:

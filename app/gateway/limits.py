@@ -11,6 +11,7 @@ class Limits:
 
     sockets_max: int = 18_000
     sockets_per_user_max: int = 16
+    tokens_awaited_max: int = 1_000
     hello_timeout_s: float = 5.0
     ping_s: float = 25.0
     pong_timeout_s: float = 10.0
