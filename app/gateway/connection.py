@@ -249,9 +249,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = self._context.now()
-        self._pulse.heard(now)
         incoming = self._hear(now)
         self._take_all(incoming.messages(data, now), now)
+        if incoming.heard_at == now:
+            self._pulse.heard(now)
 
     def go_on_with(self, messages: Iterable[Message]) -> None:
         """The rest of what came with the token, from the `incoming` that was given."""

@@ -29,7 +29,7 @@ class Message:
 class Incoming:
     """The websocket protocol after its handshake, as far as it comes from the client."""
 
-    __slots__ = ("_allowance", "_fragments", "_is_text", "_protocol", "is_flooding")
+    __slots__ = ("_allowance", "_fragments", "_is_text", "_protocol", "heard_at", "is_flooding")
 
     def __init__(self, message_bytes_max: int, now: float) -> None:
         self._protocol = Protocol(
@@ -38,6 +38,9 @@ class Incoming:
         self._allowance = Allowance(now)
         self._fragments: bytearray | None = None
         self._is_text = False
+        self.heard_at = float(
+            "-inf"
+        )  # the last whole frame: one that never ends is no sign of life
         self.is_flooding = False
 
     def messages(self, data: bytes, now: float) -> Iterator[Message]:
@@ -49,6 +52,7 @@ class Incoming:
             self._protocol.receive_data(data[start : start + PORTION_BYTES])
             for frame in self._protocol.events_received():
                 assert isinstance(frame, Frame)
+                self.heard_at = now
                 is_control = frame.opcode >= Opcode.CLOSE
                 if not self._allowance.spend(CONTROL_COST if is_control else MESSAGE_COST, now):
                     self.is_flooding = True

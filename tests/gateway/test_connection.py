@@ -447,6 +447,17 @@ async def test_no_answer_to_a_ping_closes():
     assert rig.stats.sockets_closed == {4003: 1}
 
 
+async def test_a_frame_that_never_ends_is_no_sign_of_life():
+    """Else a byte now and then would keep a socket, and what it holds of a message, for ever."""
+    rig = Rig()
+    async with rig.live_socket() as one:
+        begun = text("x" * 1_000)
+        for second in range(36):
+            one.connection.data_received(begun[second : second + 1])
+            rig.pass_time(1)
+        assert (await closed_with(one)).code == CloseCode.NO_PONG
+
+
 async def test_whoever_says_something_is_not_pinged():
     rig = Rig()
     async with rig.live_socket(explicit=True) as one:
