@@ -91,6 +91,23 @@ def test_a_text_that_is_not_utf_8_fails_the_connection(whole: bool):
     assert failure(incoming).code == 1007
 
 
+def test_a_text_that_cannot_become_utf_8_any_more_is_not_waited_for():
+    incoming = make()
+    assert take(incoming, text(b"fine", fin=False) + continuation(b"\xce\xba\xff", fin=False)) == []
+    assert failure(incoming).code == 1007
+
+
+def test_a_text_that_ends_within_a_character_is_not_utf_8():
+    incoming = make()
+    assert take(incoming, text(b"\xe2", fin=False) + continuation(b"\x82", fin=True)) == []
+    assert failure(incoming).code == 1007
+
+
+def test_bytes_in_fragments_need_not_be_utf_8():
+    read = binary(b"\xff", fin=False) + continuation(b"\xfe", fin=True) + text("x")
+    assert take(make(), read) == [Message(False, b"\xff\xfe"), Message(True, b"x")]
+
+
 def test_a_character_may_be_cut_by_fragments():
     euro = "€".encode()
     read = text(euro[:1], fin=False) + continuation(euro[1:], fin=True)
