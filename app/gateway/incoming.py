@@ -29,13 +29,23 @@ class Message:
     payload: bytes
 
 
+class _Protocol(Protocol):
+    """The library's, but for one thing: it takes a close within a message of many frames for a
+    mistake of the client, which it is not (RFC 6455, 5.4 and 5.5)."""
+
+    def recv_frame(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.CLOSE:
+            self.current_size = None
+        super().recv_frame(frame)
+
+
 class Incoming:
     """The websocket protocol after its handshake, as far as it comes from the client."""
 
     __slots__ = ("_allowance", "_decoder", "_fragments", "_protocol", "heard_at", "is_flooding")
 
     def __init__(self, message_bytes_max: int, now: float) -> None:
-        self._protocol = Protocol(
+        self._protocol = _Protocol(
             Side.SERVER, state=State.OPEN, max_size=message_bytes_max, logger=quiet
         )
         self._allowance = Allowance(now)

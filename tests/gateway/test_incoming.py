@@ -141,6 +141,14 @@ def test_a_client_that_closes_is_answered_with_its_own_code():
     assert failure(incoming) == Close(3456, "bye")
 
 
+def test_a_client_may_close_in_the_middle_of_a_message():
+    incoming = make()
+    bye = Close(1000, "bye")
+    read = text("half", fin=False) + masked(Opcode.CLOSE, bye.serialize())
+    assert take(incoming, read + continuation(b"rest", fin=True)) == []
+    assert failure(incoming) == bye
+
+
 def test_a_client_may_close_without_a_code():
     incoming = make()
     take(incoming, masked(Opcode.CLOSE))
