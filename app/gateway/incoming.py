@@ -30,12 +30,18 @@ class Message:
 
 
 class _Protocol(Protocol):
-    """The library's, but for one thing: it takes a close within a message of many frames for a
-    mistake of the client, which it is not (RFC 6455, 5.4 and 5.5)."""
+    """The library's, but for two things.
+
+    It takes a close within a message of many frames for a mistake of the client, which it is not
+    (RFC 6455, 5.4 and 5.5). And behind our own close frame nothing counts but the answer to it: a
+    message of which the beginning was thrown away has no end to be looked at.
+    """
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.CLOSE:
             self.current_size = None
+        elif self.state is not State.OPEN:
+            return
         super().recv_frame(frame)
 
 
@@ -51,9 +57,7 @@ class Incoming:
         self._allowance = Allowance(now)
         self._fragments: bytearray | None = None
         self._decoder: IncrementalDecoder | None = None  # of a text whose end is still to come
-        self.heard_at = float(
-            "-inf"
-        )  # the last whole frame: one that never ends is no sign of life
+        self.heard_at = float("-inf")  # the last whole frame: a part of one is no sign of life
         self.is_flooding = False
 
     def messages(self, data: bytes, now: float) -> Iterator[Message]:

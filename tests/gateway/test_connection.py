@@ -390,6 +390,16 @@ async def test_what_comes_behind_the_message_that_closed_is_not_looked_at():
     assert rig.stats.acks == 0
 
 
+async def test_a_message_begun_before_we_closed_and_ended_after_it_does_no_harm():
+    rig = Rig()
+    async with rig.live_socket() as one:
+        one.connection.data_received(text("bad") + text("be", fin=False))
+        one.connection.data_received(continuation(b"gun", fin=True))
+        assert (await closed_with(one)).code == CloseCode.BAD_MESSAGE
+        await one.client.send(masked(Opcode.CLOSE))
+        await one.client.end()
+
+
 async def test_a_ping_of_the_client_is_answered():
     rig = Rig()
     async with rig.live_socket() as one:

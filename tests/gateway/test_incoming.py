@@ -173,6 +173,20 @@ def test_our_close_comes_first_and_only_once():
     assert incoming.close_code == 4408
 
 
+def test_after_our_close_nothing_is_looked_at_but_the_answer():
+    """What came before may have been left half looked at."""
+    incoming = make()
+    for _ in incoming.messages(text("bad") + text("be", fin=False), 0.0):
+        incoming.close(4500, "bad")
+        break
+    assert take(incoming, continuation(b"gun", fin=True) + text("more")) == []
+    assert take(incoming, masked(Opcode.PING, b"?") + text(b"\xff")) == []
+    (frame,) = read_frames(b"".join(incoming.to_send()))
+    assert Close.parse(bytes(frame.data)) == Close(4500, "bad")
+    take(incoming, masked(Opcode.CLOSE, Close(4500, "").serialize()))
+    assert incoming.to_send() == [b""]
+
+
 @pytest.mark.parametrize("letter", ["x", "é", "€", "𝄞"])
 def test_a_long_reason_is_cut_between_characters(letter: str):
     incoming = make()
