@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test coverage check chaos autobahn bench bench-peers lock clean
+.PHONY: help setup demo test coverage check chaos fuzz autobahn bench bench-peers lock clean
 
 help:
 	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
@@ -28,6 +28,7 @@ help:
 	@echo 'make coverage   every test, and which lines they run'
 	@echo 'make check      lint, format, types and the direction of imports'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
+	@echo 'make fuzz       a million random and mutated frames to a gateway; a few minutes'
 	@echo 'make autobahn   the Autobahn test suite for websocket servers, and its table in the docs'
 	@echo 'make bench      what a delivery costs, beside others that do the same; half an hour'
 	@echo 'make bench-peers  installs those of the others that come from PyPI and npm'
@@ -76,6 +77,10 @@ check: $(READY)
 # Three minutes with seed 1. Others: make chaos CHAOS='--seed 2 --minutes 1'; all: CHAOS=--help.
 chaos: $(READY)
 	@$(BIN)/python -m scripts.chaos $(CHAOS)
+
+# Seed 1. Others: make fuzz FUZZ='--seed 2 --frames 100000'. A short run is part of the tests.
+fuzz: $(READY)
+	@$(BIN)/python -m scripts.fuzz_sockets $(FUZZ)
 
 # The suite has a .venv of its own: it is a program of others, and no test needs it.
 autobahn: $(READY)

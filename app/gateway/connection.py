@@ -174,6 +174,9 @@ class Connection(asyncio.Protocol):
             context.stats.resets += isinstance(said, Reset)
             ping_s = context.limits.ping_s
             self.say(words(said, user=self.user, epoch=context.epoch, ping_s=ping_s))
+        if early := self.session.early:
+            self.session.early = 0
+            self._act(self.session.ack(early, context.now()))
 
     def write_events(
         self, first: int, events: Iterable[Event], frames: Mapping[Event, EventFrames]

@@ -241,6 +241,30 @@ async def test_what_is_not_acknowledged_is_pushed_again_and_then_the_socket_is_c
     assert rig.stats.sockets_closed == {4004: 1}
 
 
+async def test_what_is_acknowledged_before_the_hello_counts_once_that_is_said():
+    rig = Rig()
+    async with rig.socket(after=5, explicit=True) as one:
+        one.connection.data_received(text('{"type":"ack","offset":5}'))
+        assert rig.cursors == {}
+        one.connection.go_on()
+        hand_out(one.connection, page(6, 1, cursor=3))
+        assert rig.cursors == {"bob": 5}
+        assert rig.stats.acks == 1
+
+
+async def test_what_is_acknowledged_of_a_log_that_is_gone_does_not_count():
+    """The cursor would go to the head, over what the client is then sent."""
+    rig = Rig()
+    async with rig.socket(after=50, explicit=True) as one:
+        one.connection.data_received(text('{"type":"ack","offset":50}'))
+        one.connection.go_on()
+        hand_out(one.connection, page(51, 0, head=5))
+        hello, reset = [await one.client.message() for _ in range(2)]
+        assert (hello["type"], reset["type"]) == ("hello", "reset")
+        assert rig.cursors == {}
+        assert not one.connection.session.is_closed
+
+
 async def test_an_acknowledgement_of_what_was_not_pushed_closes():
     rig = Rig()
     async with rig.live_socket(head=5, explicit=True) as one:

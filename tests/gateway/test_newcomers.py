@@ -94,16 +94,33 @@ async def test_before_its_token_it_is_nobodys_and_gets_nothing():
 
 async def test_what_comes_behind_the_token_in_one_read_is_the_sockets():
     inbox = QuietInbox(bob=(EVENT,) * 5)
-    async with running(None, inbox) as gate, gate.raw() as (reader, writer):
-        ack = text('{"type":"ack","offset":4}')
-        ping = masked(Opcode.PING, b"first")
-        target = "/v1/socket?after=4&ack=explicit"
-        writer.write(request(target).encode() + ping + said(token_of("bob")) + ack + text("bad"))
+    bodies = MemoryPosts(make_post())
+    async with running(None, inbox, bodies) as gate, gate.raw() as (reader, writer):
+        ack, first = text('{"type":"ack","offset":4}'), masked(Opcode.PING, b"first")
+        target, token = "/v1/socket?after=4&ack=explicit", said(token_of("bob"))
+        writer.write(request(target).encode() + first + token + ack + masked(Opcode.PING, b"last"))
         status, _, _ = read_answer(await reader.readuntil(b"\r\n\r\n"))
-        pong, close = read_frames(await reader.read(1_000))
-        assert (status, pong.opcode, bytes(pong.data)) == (101, Opcode.PONG, b"first")
-        assert Close.parse(bytes(close.data)).code == CloseCode.BAD_MESSAGE
+        assert status == 101
+        read = b""
+        while len(frames := read_frames(read)) < 4:
+            read += await reader.read(1_000)
+        *pongs, hello, event = frames
+        assert [(pong.opcode, bytes(pong.data)) for pong in pongs] == [
+            (Opcode.PONG, b"first"),
+            (Opcode.PONG, b"last"),
+        ]
+        assert b'"hello"' in bytes(hello.data)
+        assert b'"offset":5' in bytes(event.data)
         await wait_until(lambda: inbox.cursors == {"bob": 4})
+
+
+async def test_messages_behind_the_token_are_judged_as_the_sockets_own():
+    async with running() as gate, gate.raw() as (reader, writer):
+        writer.write(request("/v1/socket").encode() + said(token_of("bob")) + text("bad"))
+        await reader.readuntil(b"\r\n\r\n")
+        (close,) = read_frames(await reader.read(1_000))
+        assert Close.parse(bytes(close.data)).code == CloseCode.BAD_MESSAGE
+        await wait_until(lambda: gate.stats.sockets_open == 0)
 
 
 async def test_a_token_may_come_byte_by_byte():
