@@ -109,6 +109,9 @@ HANDSHAKES_OPEN = Metric("moments_handshakes_open", Kind.GAUGE, "Connections not
 HANDSHAKES_TIMED_OUT = Metric(
     "moments_handshakes_timed_out_total", Kind.COUNTER, "Connections cut before their request."
 )
+TOKENS_AWAITED = Metric(
+    "moments_tokens_awaited", Kind.GAUGE, "Sockets whose token is still to come, as a message."
+)
 CONNECTIONS_REFUSED = Metric(
     "moments_connections_refused_total", Kind.COUNTER, "Connections cut unread: too many at once."
 )

@@ -9,13 +9,13 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.domain.credential import may_be_api_key
+from app.domain.origin import why_no_origin
 from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
 
 AckMode = Literal["memory", "fsync", "replica"]
 LogFormat = Literal["auto", "text", "json"]
 Network = IPv4Network | IPv6Network
-Csv = Annotated[tuple[str, ...], NoDecode]
 
 RATE_PER_S_MAX = 100_000
 HEADERS_PARSED_MAX = 128  # what the parser of the gateway takes
@@ -269,7 +269,22 @@ class Settings(BaseSettings):
     # Gateway
     sockets_max: int = _of(18_000, "Sockets of one gateway.", ge=1)
     sockets_per_user_max: int = _of(16, "Sockets of one user at one gateway.", ge=1)
-    hello_timeout_s: float = _of(5.0, "From connect to finished handshake.", gt=0)
+    hello_timeout_s: float = _of(
+        5.0,
+        "From connect to finished handshake, and from there to the token where that is a message.",
+        gt=0,
+    )
+    allow_origins: Annotated[tuple[str, ...], NoDecode] = _of(
+        (),
+        "Whose pages may open sockets, as browsers name them: https://app.example.com. Any, unless "
+        "set. Who sends no Origin is no browser, and gets in. Comma-separated.",
+    )
+    token_by_message: bool = _of(
+        True, "Whether a socket may be opened without a token, which is then its first message."
+    )
+    tokens_awaited_max: int = _of(
+        1_000, "Sockets of one gateway whose token is still to come; the oldest makes room.", ge=1
+    )
     ping_s: float = _of(25.0, "Silence after which a socket is pinged.", gt=0)
     pong_timeout_s: float = _of(10.0, "How long a ping may stay unanswered.", gt=0)
     message_bytes_max: int = _of(64 * 1024, "Largest message a client may send.", ge=128)
@@ -354,6 +369,22 @@ class Settings(BaseSettings):
     def _split_networks(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allow_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """What no browser would send would let nobody in."""
+        for number, origin in enumerate(value, 1):
+            if (reason := why_no_origin(origin)) is not None:
+                raise ValueError(f"number {number} {reason}")
         return value
 
     @field_validator("allow_ports", mode="before")
