@@ -11,6 +11,7 @@ from typing import Final
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 
+from app.domain.client import Addresses
 from app.gateway.connection import Connection
 from app.gateway.context import Context
 from app.gateway.door import Admission, Door, Operations
@@ -85,7 +86,7 @@ class EchoServer:
             ask=lambda connection: None,
             repeat=lambda connection, offset: None,
             left=lambda connection: None,
-            lost=lambda: None,
+            lost=lambda connection: None,
             advance=lambda user, offset: None,
             repushed=lambda user, offset, attempts: None,
         )
@@ -112,12 +113,16 @@ class EchoServer:
             self._door,
             self._wheel,
             time.monotonic() + LIMITS.hello_timeout_s,
+            Addresses(0),
+            headers_max=LIMITS.headers_max,
             enter=self._enter,
             late=lambda: None,
             left=lambda: None,
         )
 
-    def _enter(self, transport: asyncio.Transport, admission: Admission, rest: bytes) -> None:
+    def _enter(
+        self, transport: asyncio.Transport, admission: Admission, address: str | None, rest: bytes
+    ) -> None:
         now = time.monotonic()
         session = Session(LIMITS, explicit=False, after=None, lost=False)
         incoming = EchoIncoming(LIMITS.message_bytes_max, now)

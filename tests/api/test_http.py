@@ -1,6 +1,7 @@
 """Clients that keep to HTTP only in part, or not at all."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
@@ -227,6 +228,18 @@ async def test_a_connection_goes_on_after_an_early_answer_whose_request_ends_in_
         await asyncio.sleep(2 * LIMITS.linger_s)
         raw.writer.write(strict.head("GET /healthz"))
         assert (await raw.answer())[0] == 200
+
+
+async def test_what_stands_in_a_query_is_in_no_log(
+    strict: Served, caplog: pytest.LogCaptureFixture
+):
+    """Somebody may put a token there, though it is looked for in the header alone."""
+    with caplog.at_level(logging.DEBUG):
+        for target in ("/v1/users/bob/feed", "/healthz", "/nowhere", "//"):
+            for head in (f"GET {target}?token=planted-token", f"NO {target}?key=planted-token"):
+                async with strict.raw(strict.head(head)) as raw:
+                    assert (await raw.answer())[0] in (200, 401, 404, 405)
+    assert "planted-token" not in caplog.text
 
 
 async def test_a_client_that_reads_nothing_is_cut_off(strict: Served):
