@@ -247,8 +247,10 @@ def version() -> None:
 
 def main() -> None:
     """Runs the command line. A mistake of its user is a line on standard error, never a trace."""
+    from app.commands.crash import mask_crashes
     from app.errors import CommandFailed, UsageMistake
 
+    mask_crashes()
     try:
         cli()
     except CommandFailed as error:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
+from app.hidden import MASK, without_hidden
 from app.settings import LogFormat
 
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -25,7 +26,6 @@ _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
     "color_message",  # of uvicorn: the message once more, with colours
 }
 _OWN_FIELDS = frozenset({"at", "level", "role", "logger", "event", "error"})
-_MASK = "***"
 
 # How the name of a secret ends: `token`, `sentinel_password`, MOMENTS_SECRET_KEY, X-Api-Key.
 # Its first letters are asked for alone, for most places are none: half the time of a line.
@@ -78,18 +78,19 @@ _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critica
 
 
 def mask(text: str) -> str:
-    """The text with keys, endpoint secrets, tokens and passwords replaced by `***`."""
-    return _SECRETS.sub(_keep_label, text)
+    """The text with keys, endpoint secrets, tokens and passwords replaced by `***`: what looks like
+    one, and each that this process was given, whatever it looks like."""
+    return without_hidden(_SECRETS.sub(_keep_label, text))
 
 
 def _keep_label(match: re.Match[str]) -> str:
-    return next(filter(None, (match[label] for label in _LABELS)), "") + _MASK
+    return next(filter(None, (match[label] for label in _LABELS)), "") + MASK
 
 
 def _masked(name: str, value: object) -> Any:
     """The value of a field, without the secrets in it however deep they are, as JSON has it."""
     if _SECRET_FIELD.fullmatch(name):
-        return _MASK
+        return MASK
     match value:
         case None | bool() | int() | float():
             return value

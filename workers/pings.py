@@ -6,7 +6,7 @@ They go past lanes and breaker, count for nothing, and are signed like any other
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode
 
 from app.clock import now_ms
@@ -16,6 +16,7 @@ from app.errors import ClientClosed, StoreError
 from app.store import keys
 from app.store.client import Store
 from app.wire import encode_attempt, encode_json, rfc3339
+from workers.excerpt import without_secrets
 from workers.http.client import Client
 from workers.outcomes import log_ttl_s
 from workers.target import Target
@@ -81,6 +82,8 @@ class Pings:
         except ClientClosed:
             return
         self._stats.results[outcome.error or "ok"] += 1
+        shown = without_secrets(outcome.excerpt, target.header_secrets)
+        outcome = replace(outcome, excerpt=shown)
         await self._answer(request, target, encode_attempt(id_, 1, at_ms, outcome), outcome)
 
     async def _answer(self, request: str, target: Target, entry: bytes, outcome: Outcome) -> None:

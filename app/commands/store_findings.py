@@ -22,7 +22,7 @@ async def look_at_store(settings: Settings, clock: Clock) -> list[Finding]:
     """Reads only: a store that was never used stays so."""
     where = mask(settings.redis_url)
     try:
-        store = connect(settings.redis_url)
+        store = connect(settings.redis_url, password=settings.redis_password)
     except StoreUnfit as error:
         return [fault("store", f"{variable('redis_url')}: {error}")]
     try:

@@ -29,6 +29,7 @@ from app.commands.signals import PARENT_PIPE
 from app.commands.summary import Summary
 from app.commands.terminal import Printer, say
 from app.log import resolve, wants_colour
+from app.secret_files import FILE
 from app.settings import Settings
 from app.store.embedded import STOP_TIMEOUT_S, EmbeddedServer
 from app.tokens import has_token_keys
@@ -98,7 +99,11 @@ def children_environment(settings: Settings, secrets: Secrets) -> dict[str, str]
     }
     if wants_colour(sys.stderr):
         decided["FORCE_COLOR"] = "1"
-    return {**os.environ, **decided, **secrets.environment()}
+    replaced = {variable("redis_url") + FILE}
+    if settings.redis_password is None:  # the bundled server has none, whatever was set
+        replaced |= {variable("redis_password"), variable("redis_password") + FILE}
+    ours = {name: value for name, value in os.environ.items() if name not in replaced}
+    return {**ours, **decided, **secrets.environment()}
 
 
 def plan_roles(
@@ -192,7 +197,8 @@ class _Up:
         try:
             url = await store.start(self._stop.asked)
             if url is not None:
-                settings = self._settings.model_copy(update={"redis_url": url})
+                store_of_ours = {"redis_url": url, "redis_password": None}
+                settings = self._settings.model_copy(update=store_of_ours)
                 await self._run(settings, Stage([store], STOP_TIMEOUT_S))
         finally:
             await store.stop(STOP_TIMEOUT_S)
