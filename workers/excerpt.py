@@ -1,4 +1,4 @@
-"""What the attempt log may keep of an answer: the receiver's words without what we told it in secret.
+"""What the attempt log may keep of an answer: the receiver's words, without secrets of ours.
 
 A receiver that fails may send back what it was sent (debug pages do). Headers of an endpoint are
 sealed in the store and shown to nobody; out of an excerpt they would be in the open.

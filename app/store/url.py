@@ -107,7 +107,7 @@ class StoreUrl:
 
 
 def passwords_of(text: str) -> Iterator[str]:
-    """The passwords in a URL, however wrong it is otherwise, to be hidden: as written and as read."""
+    """The passwords in a URL, however wrong it is otherwise: as written, and as read."""
     rest, _, query = text.partition("://")[2].partition("?")
     written = rest.rpartition("@")[0].partition(":")[2]
     yield from filter(None, (written, unquote(written)))
