@@ -5,7 +5,7 @@ an owner and a mode. Orchestrators hand secrets over as files (`/run/secrets/…
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from app.errors import UsageMistake
@@ -14,10 +14,13 @@ FILE = "_FILE"  # behind the name of a variable
 FILE_BYTES_MAX = 64 * 1024
 
 
-def read_files(names: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+def read_files(
+    names: Mapping[str, str], environment: Mapping[str, str], may_be_empty: Collection[str] = ()
+) -> dict[str, str]:
     """What the files named in `environment` hold, by setting.
 
-    `names` is setting → variable. A variable that is empty counts as not set, as Compose fills it
+    `names` is setting → variable; an empty file is a mistake but for the settings of
+    `may_be_empty`, which are lists. A variable that is empty counts as not set, as Compose fills it
     in. Raises UsageMistake, which names the variable and the file and never what it holds.
     """
     found: dict[str, str] = {}
@@ -30,7 +33,9 @@ def read_files(names: Mapping[str, str], environment: Mapping[str, str]) -> dict
                 f"{variable} and {variable}{FILE} are both set: unset one, so that it is clear "
                 "which counts"
             )
-        found[setting] = _read(variable + FILE, Path(path))
+        found[setting] = text = _read(variable + FILE, Path(path))
+        if not text and setting not in may_be_empty:
+            raise UsageMistake(f"{variable}{FILE}: {path} is empty: put the secret into it")
     return found
 
 
@@ -48,10 +53,7 @@ def _read(variable: str, path: Path) -> str:
             f"{variable}: {path} has more than {FILE_BYTES_MAX} bytes: it is no secret"
         )
     try:
-        text = raw.decode().strip()
+        return raw.decode().strip()
     except UnicodeDecodeError:
         # The cause is left out: it holds the bytes.
         raise UsageMistake(f"{variable}: {path} is no text in UTF-8") from None
-    if not text:
-        raise UsageMistake(f"{variable}: {path} is empty: put the secret into it")
-    return text

@@ -64,7 +64,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
         raise NotImplementedError  # all are read at once
 
     def __call__(self) -> dict[str, Any]:
-        return read_files(SECRET_VARIABLES, os.environ)
+        return read_files(SECRET_VARIABLES, os.environ, ("token_keys", "secret_keys_old"))
 
 
 class Settings(BaseSettings):
