@@ -29,7 +29,8 @@ NOT_SENT = {
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedServer]:
-    server = GuardedServer(tmp_path_factory.mktemp("guarded"), appendonly="yes")
+    folder = tmp_path_factory.mktemp("guarded")
+    server = GuardedServer(folder, appendonly="yes", enable_debug_command="yes")
     yield server
     server.stop()
 
@@ -101,6 +102,7 @@ def test_whoever_has_no_password_can_say_ping_and_nothing_else(
 
 
 async def test_it_sees_whether_the_server_is_fit(guarded: GuardedServer) -> None:
+    guarded.refused()  # by other tests
     async with opened(guarded.url, password=PASSWORD) as store:
         assert await check_fitness(store, "memory") == []
         guarded.all_powerful.config_set("appendfsync", "always")
