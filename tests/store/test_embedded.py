@@ -109,6 +109,7 @@ def test_nobody_else_may_enter_its_directory_or_use_its_socket(server: EmbeddedS
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells")
 def test_it_listens_on_its_socket_and_on_no_port(server: EmbeddedServer) -> None:
     server.start()
+    path = embedded.socket_path(server.directory)
     opened = {os.readlink(fd) for fd in Path(f"/proc/{server.pid}/fd").iterdir()}
     inodes = {
         kind: {
@@ -121,7 +122,7 @@ def test_it_listens_on_its_socket_and_on_no_port(server: EmbeddedServer) -> None
             (
                 "unix",
                 ("unix",),
-                rf"(\d+) {re.escape(str(embedded.socket_path(server.directory)))}$",
+                rf"(\d+) {re.escape(str(path))}$",
             ),
         )
     }
