@@ -155,15 +155,14 @@ async def running(folder: Path, log_format: str, log: Path) -> AsyncIterator[Run
     try:
         with log.open("wb") as out:
             for words in (("up", "--workers", "0", "--data", str(folder / "data")), ("worker",)):
-                processes.append(
-                    await asyncio.create_subprocess_exec(
-                        *command(*words),
-                        env=environment,
-                        stdin=asyncio.subprocess.DEVNULL if words[0] == "up" else None,
-                        stdout=out,
-                        stderr=out,
-                    )
+                process = await asyncio.create_subprocess_exec(
+                    *command(*words),
+                    env=environment,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
                 )
+                processes += [process]
         for port in ports.values():
             await wait_until(lambda port=port: answers(HOST, port, "/readyz"), 20)
         headers = {"authorization": f"Bearer {ADMIN_KEY}"}
