@@ -218,6 +218,18 @@ def test_nobody_is_root() -> None:
     assert service("store")["user"] == "valkey"
 
 
+def test_the_image_holds_no_secret_and_nothing_to_install_more_with() -> None:
+    names = {name for rest in arguments("ENV") for name in re.findall(r"(\w+)=", rest)}
+    names |= {rest.split("=")[0] for rest in arguments("ARG")}
+    assert not names & {*SECRET_VARIABLES.values()}
+    assert not arguments("ADD")  # which fetches and unpacks
+    assert all(not rest.startswith(". ") for rest in arguments("COPY"))
+    assert "pip uninstall --yes setuptools pip" in arguments("RUN")[2]
+    last = max(index for index, (word, _) in enumerate(dockerfile()) if word == "FROM")
+    after = [word for word, _ in dockerfile()[last:]]
+    assert after.index("USER") > after.index("RUN")  # nothing is made by the user that runs it
+
+
 def test_only_api_and_gateway_can_be_called_and_only_from_this_machine(
     monkeypatch: pytest.MonkeyPatch, secrets: Path
 ) -> None:

@@ -37,9 +37,7 @@ def test_a_value_that_the_end_has_cut_short_goes_too(cut: int) -> None:
 
 
 def test_short_values_are_left_alone() -> None:
-    assert secret_forms(["7", "yes", "Bearer x"]) == tuple(
-        sorted(secret_forms(["Bearer x"]), key=len, reverse=True)
-    )
+    assert set(secret_forms(["7", "yes", "Bearer x"])) == set(secret_forms(["Bearer x"]))
     assert without_secrets(b"yes, 7", secret_forms(["7", "yes"])) == b"yes, 7"
 
 
