@@ -6,11 +6,13 @@ as text     12:00:01.234 info    attempt  delivery=… status=503 duration_ms=12
 as JSON     {"at": "2026-01-01T12:00:01.234Z", "level": "info", "role": "sender", "event": …}
 """
 
+import contextlib
 import json
 import logging
 import os
 import re
 import sys
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -184,6 +186,16 @@ def _text(value: object) -> str:
     return text.translate(_CONTROL)
 
 
+class _Stream(logging.StreamHandler[TextIO]):
+    """Writes lines; of one that cannot be made it says so, without what was to stand in it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Python's own shows message and arguments as they are."""
+        where = f"{record.pathname}:{record.lineno}"
+        with contextlib.suppress(OSError, ValueError):  # nobody reads, or it is closed: the end
+            self.stream.write(f"a log line of {where} is lost\n{mask(traceback.format_exc())}")
+
+
 def wants_colour(stream: TextIO) -> bool:
     """Colours are for terminals; NO_COLOR and FORCE_COLOR decide where they are set."""
     if os.environ.get("NO_COLOR"):
@@ -204,7 +216,7 @@ def configure(format_: LogFormat, level: str, *, role: str, stream: TextIO | Non
     `role` (api, gateway, worker, …) stands in every JSON line.
     """
     out: TextIO = stream or sys.stderr
-    handler = logging.StreamHandler(out)
+    handler = _Stream(out)
     if resolve(format_, out) == "json":
         handler.setFormatter(JsonLines(role))
     else:
