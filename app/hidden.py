@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 SHORTEST = 8  # characters; shorter ones stand in ordinary words
+LONGEST = 16_384  # longer is no secret, and would be looked for in every text
 
 MASK = "***"
 
@@ -19,10 +20,10 @@ _pattern: re.Pattern[str] | None = None
 
 
 def hide(secrets: Iterable[str | None]) -> None:
-    """From now on no text of this process shows these, but for those under 8 characters."""
+    """From now on no text of this process shows these, if they have 8 to 16,384 characters."""
     global _pattern
     for secret in secrets:
-        if secret and len(secret) >= SHORTEST:
+        if secret and SHORTEST <= len(secret) <= LONGEST:
             _hidden.update(_forms(secret))
     if _hidden:
         longest_first = sorted(_hidden, key=len, reverse=True)
