@@ -305,7 +305,7 @@ class ComposedStore(TcpServer):
     """The store as compose.yaml starts it, with its files and its data elsewhere."""
 
     def __init__(self, directory: Path, port: int, secrets: Path) -> None:
-        self.port = port
+        self.port, self.directory = port, directory
         [config] = service("store")["configs"]
         acl = ROOT / compose()["configs"][config["source"]]["file"]
         places = {
@@ -391,12 +391,14 @@ async def test_the_store_it_describes_is_fit_and_knows_the_user_of_the_service(
             await store.execute("INFO")
 
 
-def test_the_password_of_the_store_is_not_among_the_arguments_of_its_process(
+def test_the_password_of_the_store_is_seen_in_nothing_of_its_process(
     store_server: ComposedStore, secrets: Path
 ) -> None:
-    arguments = Path(f"/proc/{store_server.process.pid}/cmdline").read_bytes()
-    assert b"--aclfile" in arguments
-    assert (secrets / "store_password").read_bytes().strip() not in arguments
+    password = (secrets / "store_password").read_bytes().strip()
+    for name in ("cmdline", "environ"):
+        assert password not in Path(f"/proc/{store_server.process.pid}/{name}").read_bytes()
+    assert password.decode() in (store_server.directory / "users.acl").read_text()
+    assert stat.S_IMODE((store_server.directory / "users.acl").stat().st_mode) == 0o600
 
 
 def test_its_health_check_of_the_store_hears_a_server_that_answers(

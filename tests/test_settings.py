@@ -103,7 +103,7 @@ def test_lists_of_secrets_may_be_empty_files(monkeypatch, tmp_path):
         (b"", "is empty: put the secret into it"),
         (b" \n", "is empty: put the secret into it"),
         (b"\xff\xfehush", "is no text in UTF-8"),
-        (b"hush" * 20_000, "has over 65536 bytes"),
+        (b"hush" * 20_000, "has more than 65536 bytes"),
     ],
     ids=["missing", "empty", "blank", "binary", "large"],
 )

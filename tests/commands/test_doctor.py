@@ -249,6 +249,7 @@ async def test_all_that_is_wrong_with_a_server_is_told_at_once(
         ("eviction", "fault"),
         ("persistence", "warning"),
         ("ack", "fault"),
+        ("access", "warning"),
     ]
     assert "CONFIG SET maxmemory-policy noeviction" in text_of(findings, "eviction")
     assert "CONFIG SET appendonly yes" in text_of(findings, "persistence")
