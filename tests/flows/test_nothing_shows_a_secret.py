@@ -16,7 +16,7 @@ from urllib.parse import quote, quote_plus, urlencode
 import httpx
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from app.cli import main
 from app.commands.children import command
@@ -103,16 +103,19 @@ class Run:
     async def handshakes(self, query: Mapping[str, str], path: str = "/v1/socket") -> None:
         url = f"ws://{HOST}:{self.ports['gateway']}{path}?{urlencode(query)}"
         try:
-            async with connect(url, proxy=None, compression=None) as socket:
-                self.said.append(str(await socket.recv()))
+            async with (
+                asyncio.timeout(3),
+                connect(url, proxy=None, compression=None) as socket,
+            ):
                 await socket.send('{"type": "' + ENDPOINT_SECRET + '"}')
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(1):
-                        while True:
-                            self.said.append(str(await socket.recv()))
-                self.said.append(socket.close_reason or "")
+                async for frame in socket:
+                    if not json.loads(frame)["type"].startswith("post."):  # which is for its owner
+                        self.said.append(str(frame))
+                self.said.append(f"closed: {socket.close_code} {socket.close_reason}")
         except InvalidStatus as error:
             self.said.append(f"{error.response.headers}{error.response.body!r}")
+        except (ConnectionClosed, TimeoutError) as error:
+            self.said.append(str(error))
 
     async def doctor(self, *options: str) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -237,7 +240,7 @@ async def bad_calls(run: Run, endpoint: str) -> None:
         assert await run.asks("GET", "/v1/users/bob/feed", headers=headers) == 401
     # Not one of the user's, with a good token.
     headers = {"authorization": f"Bearer {token}"}
-    assert await run.asks("GET", "/v1/users/eve/feed", headers=headers) == 403
+    assert await run.asks("GET", "/v1/users/eve/feed", headers=headers) in (403, 404)
     for path in ("/v1/nowhere", "/v1/posts", "/v1/users/bob/feed", "/v1/posts/none"):
         await run.asks("GET", path, params={"token": token, "key": ADMIN_KEY})
     for query in ({"token": token}, {"token": token + "x"}, {"token": token, "after": "x"}):
@@ -265,7 +268,7 @@ async def test_no_answer_metric_or_line_shows_one(tmp_path: Path, log_format: st
         endpoint = await good_calls(run, receiver)
         await bad_calls(run, endpoint)
         await operations(run)
-        assert run.store.refused() in ([], ["command acl|getuser"])
+        assert run.store.refused() == []
         run.store.server.process.kill()
         body = {"author": "alice", "data": {"text": BODY}}
         assert await run.asks("POST", "/v1/posts", json=body) == 503
@@ -296,7 +299,7 @@ main()
     [
         (("api",), "app.commands.api", "run_api"),
         (("gateway",), "app.commands.gateway", "run_gateway"),
-        (("worker",), "app.commands.worker", "Worker"),
+        (("worker",), "app.commands.worker", "make_sealer"),
         (("doctor",), "app.commands.doctor", "doctor"),
         (("up",), "app.commands.up", "up"),
     ],
@@ -309,7 +312,7 @@ async def test_a_process_that_dies_shows_none_in_its_trace(
     for one in ("header", "post body"):  # nobody can know them for secrets in a text
         del planted[one]
     code = _DIES.format(module=module, name=name, words=words, secrets=" ".join(planted.values()))
-    if name == "Worker":
+    if name == "make_sealer":
         code = code.replace("async def die", "def die")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code),
@@ -318,11 +321,10 @@ async def test_a_process_that_dies_shows_none_in_its_trace(
             **environment_of(
                 {
                     "redis_url": single_store_url,
-                    "redis_password": "",
+                    "redis_password": planted["store password"],
                     "admin_key": ADMIN_KEY,
                     "token_secret": TOKEN_SECRET,
                     "secret_key": SECRET_KEY,
-                    "secret_keys_old": "planted-store/password",
                     "port": "0",
                 }
             ),
@@ -352,14 +354,19 @@ async def test_a_process_that_dies_shows_none_in_its_trace(
     ],
 )
 def test_a_setting_that_is_wrong_is_named_and_its_secret_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    value: str,
 ) -> None:
     for hook in ("excepthook", "unraisablehook"):
         monkeypatch.setattr(sys, hook, getattr(sys, hook))
     monkeypatch.setattr("threading.excepthook", sys.modules["threading"].excepthook)
     monkeypatch.setenv("MOMENTS_SECRET_KEY", SECRET_KEY)
     monkeypatch.setenv(f"MOMENTS_{name.upper()}", value)
-    monkeypatch.setattr(sys, "argv", ["moments", "api"])
+    rotate = ["moments", "secret-key", "rotate", "--data", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", rotate)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code
