@@ -252,7 +252,8 @@ def main() -> None:
 
     mask_crashes()
     try:
-        cli()
+        # Called by itself, Typer would put a hook of its own in the place of ours.
+        typer.main.get_command(cli)()
     except CommandFailed as error:
         from app.commands.terminal import complain
 

@@ -104,7 +104,7 @@ class Run:
         url = f"ws://{HOST}:{self.ports['gateway']}{path}?{urlencode(query)}"
         try:
             async with (
-                asyncio.timeout(3),
+                asyncio.timeout(0.7),
                 connect(url, proxy=None, compression=None) as socket,
             ):
                 await socket.send('{"type": "' + ENDPOINT_SECRET + '"}')
