@@ -37,12 +37,12 @@ def without_hidden(text: str) -> str:
 
 def _forms(secret: str) -> set[str]:
     """As it is, in URLs, in the source of a string, and in base64."""
-    raw = secret.encode()
+    raw = secret.encode(errors="surrogateescape")  # an environment may hold any bytes
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     return {
         secret,
-        quote(secret, safe=""),
-        quote_plus(secret),
+        quote(raw, safe=""),
+        quote_plus(raw),
         repr(secret)[1:-1],
         *(text.rstrip("=") for text in encoded),
     }

@@ -27,6 +27,12 @@ def test_a_secret_that_was_told_is_masked_in_every_form(form):
     assert without_hidden(text) == mask(text) == "it said *** and ended"
 
 
+def test_bytes_that_are_no_text_are_a_secret_like_any_other():
+    secret = b"hush\xff\xfehush".decode(errors="surrogateescape")  # as os.environ has it
+    hide([secret])
+    assert mask(f"it said {secret}") == "it said ***"
+
+
 def test_a_secret_that_holds_another_goes_whole():
     hide(["12345678", "12345678-and-more"])
     assert mask("a 12345678-and-more b 12345678") == "a *** b ***"

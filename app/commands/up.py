@@ -93,15 +93,16 @@ def children_environment(settings: Settings, secrets: Secrets) -> dict[str, str]
         variable("host"): settings.host,
         variable("port"): str(settings.port),
         variable("gateway_port"): str(settings.gateway_port),
-        variable("redis_url"): settings.redis_url,
         variable("log_format"): resolve(settings.log_format, sys.stderr),
         PARENT_PIPE: "1",
     }
     if wants_colour(sys.stderr):
         decided["FORCE_COLOR"] = "1"
-    replaced = {variable("redis_url") + FILE}
+    if not os.environ.get(variable("redis_url") + FILE):  # what stands in a file stays there
+        decided[variable("redis_url")] = settings.redis_url
+    replaced: set[str] = set()
     if settings.redis_password is None:  # the bundled server has none, whatever was set
-        replaced |= {variable("redis_password"), variable("redis_password") + FILE}
+        replaced = {variable("redis_password"), variable("redis_password") + FILE}
     ours = {name: value for name, value in os.environ.items() if name not in replaced}
     return {**ours, **decided, **secrets.environment()}
 

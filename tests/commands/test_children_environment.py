@@ -10,21 +10,26 @@ from app.commands.up import Secrets, children_environment
 NONE = Secrets(None, None, None)
 
 
-def test_a_url_from_a_file_is_decided_by_up_and_not_read_twice(
+def test_what_stands_in_a_file_stays_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://moments:hush-hush@h:1/2\n")
+    monkeypatch.setenv("MOMENTS_REDIS_URL_FILE", str(tmp_path / "url"))
+    handed = children_environment(read_settings(), NONE)
+    assert not [value for value in handed.values() if "hush-hush" in value]
+    for name, value in handed.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings().redis_url == "redis://moments:hush-hush@h:1/2"
+
+
+def test_a_password_in_a_file_is_handed_on_as_a_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "url").write_text("redis://moments@h:1/2\n")
     (tmp_path / "password").write_text("hush-hush\n")
-    monkeypatch.setenv("MOMENTS_REDIS_URL_FILE", str(tmp_path / "url"))
+    monkeypatch.setenv("MOMENTS_REDIS_URL", "redis://moments@h:1/2")
     monkeypatch.setenv("MOMENTS_REDIS_PASSWORD_FILE", str(tmp_path / "password"))
-    settings = read_settings()
-    for name, value in (handed := children_environment(settings, NONE)).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("MOMENTS_REDIS_URL_FILE")
-    assert "MOMENTS_REDIS_URL_FILE" not in handed
-    assert "hush-hush" not in handed.values()  # a file stays one
-    read = read_settings()
-    assert (read.redis_url, read.redis_password) == ("redis://moments@h:1/2", "hush-hush")
+    handed = children_environment(read_settings(), NONE)
+    assert "hush-hush" not in handed.values()
+    assert handed["MOMENTS_REDIS_PASSWORD_FILE"] == str(tmp_path / "password")
+    assert handed["MOMENTS_REDIS_URL"] == "redis://moments@h:1/2"
 
 
 def test_a_password_is_not_for_the_server_that_up_starts(
