@@ -26,7 +26,7 @@ help:
 	@echo 'make demo       shows the service at work: 300 people, 20 posts, a table at the end'
 	@echo 'make test       make check, then every test'
 	@echo 'make coverage   every test, and which lines they run'
-	@echo 'make check      lint, format, types and the direction of imports'
+	@echo 'make check      lint, format, types, the direction of imports, known vulnerabilities'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
 	@echo 'make fuzz       a million random and mutated frames to a gateway; a few minutes'
 	@echo 'make autobahn   the Autobahn test suite for websocket servers, and its table in the docs'
@@ -73,6 +73,7 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m scripts.audit requirements.lock
 
 # Three minutes with seed 1. Others: make chaos CHAOS='--seed 2 --minutes 1'; all: CHAOS=--help.
 chaos: $(READY)

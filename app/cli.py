@@ -254,10 +254,13 @@ def version() -> None:
 
 def main() -> None:
     """Runs the command line. A mistake of its user is a line on standard error, never a trace."""
+    from app.commands.crash import mask_crashes
     from app.errors import CommandFailed, UsageMistake
 
+    mask_crashes()
     try:
-        cli()
+        # Called by itself, Typer would put a hook of its own in the place of ours.
+        typer.main.get_command(cli)()
     except CommandFailed as error:
         from app.commands.terminal import complain
 

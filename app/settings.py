@@ -1,17 +1,25 @@
 """Every setting of the service: read once from the environment, passed down as values."""
 
 import json
+import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from app.domain.credential import may_be_api_key
 from app.domain.origin import why_no_origin
 from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
+from app.secret_files import read_files
 
 AckMode = Literal["memory", "fsync", "replica"]
 LogFormat = Literal["auto", "text", "json"]
@@ -20,6 +28,19 @@ Network = IPv4Network | IPv6Network
 RATE_PER_S_MAX = 100_000
 HEADERS_PARSED_MAX = 128  # what the parser of the gateway takes
 
+# What may stand in a file, named by the variable with `_FILE` behind it.
+SECRET_SETTINGS = (
+    "redis_url",
+    "redis_password",
+    "admin_key",
+    "token_secret",
+    "token_keys",
+    "secret_key",
+    "secret_keys_old",
+)
+
+_PREFIX = "MOMENTS_"
+SECRET_VARIABLES = {name: _PREFIX + name.upper() for name in SECRET_SETTINGS}
 _DAY_S = 86_400
 _TOKEN_SECRET_MIN = 32  # characters
 
@@ -37,16 +58,45 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-class Settings(BaseSettings):
-    """Environment variables carry the prefix `MOMENTS_`, e.g. `MOMENTS_REDIS_URL`."""
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`MOMENTS_ADMIN_KEY_FILE` and its like."""
 
-    model_config = SettingsConfigDict(env_prefix="MOMENTS_", extra="ignore", frozen=True)
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # all are read at once
+
+    def __call__(self) -> dict[str, Any]:
+        return read_files(SECRET_VARIABLES, os.environ, ("token_keys", "secret_keys_old"))
+
+
+class Settings(BaseSettings):
+    """Environment variables carry the prefix `MOMENTS_`, e.g. `MOMENTS_REDIS_URL`.
+
+    Each of `SECRET_SETTINGS` can stand in a file instead: `MOMENTS_SECRET_KEY_FILE=/run/secrets/x`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _SecretFiles(settings_cls), env_settings
 
     # Store
     redis_url: str = _of(
         "redis://127.0.0.1:6379/0",
         "Where the store is: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://. "
         "`moments up` starts its own and sets this.",
+    )
+    redis_password: str | None = _of(
+        None,
+        "Password of the store's user, for a URL that has none: redis://moments@host. In a file, "
+        "named by MOMENTS_REDIS_PASSWORD_FILE, nobody sees it.",
     )
     shards: int | None = _of(
         None,

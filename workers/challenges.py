@@ -22,6 +22,7 @@ from app.store.challenges import LATER, Result, Settled, settle, take
 from app.store.client import Store
 from app.wire import encode_attempt
 from workers.errands import Errands
+from workers.excerpt import without_secrets
 from workers.http.client import Client
 from workers.messages import message_to
 from workers.outcomes import log_ttl_s
@@ -149,7 +150,10 @@ class Challenges:
         if outcome.ok and not is_echo(outcome.excerpt, challenge):
             outcome = replace(outcome, failure=Failure.CHALLENGE)
         self._note(target, outcome)
-        shown = replace(outcome, excerpt=outcome.excerpt[: self._limits.excerpt_bytes_max])
+        excerpt = without_secrets(
+            outcome.excerpt[: self._limits.excerpt_bytes_max], target.header_secrets
+        )
+        shown = replace(outcome, excerpt=excerpt)
         entry = encode_attempt(id_, sent, at_ms, shown)
         settled = Settled(
             target.id,

@@ -34,6 +34,7 @@ from app.domain.post import Event, Post
 from app.metrics import Histogram
 from app.wire import WebhookBody, encode_attempt
 from workers.delivery import Item
+from workers.excerpt import without_secrets
 from workers.http.client import Client
 from workers.lanes import Lanes, Offer
 from workers.made_bodies import MadeBodies
@@ -239,6 +240,9 @@ class Dispatch:
         if outcome.retry_after is not None:
             seconds = without_date(outcome.retry_after, now_ms() / 1000)
             outcome = replace(outcome, retry_after=seconds)
+        if outcome.excerpt and item.target is not None and item.target.header_secrets:
+            shown = without_secrets(outcome.excerpt, item.target.header_secrets)
+            outcome = replace(outcome, excerpt=shown)
         at_ms = steady_ms()
         if outcome.failure is _PROXY:
             self._outage.begin(at_ms, outcome.excerpt)

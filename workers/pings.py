@@ -5,7 +5,7 @@ They go past lanes and breaker, count for nothing, and are signed like any other
 
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.clock import now_ms
 from app.domain.attempt import Outcome
@@ -15,6 +15,7 @@ from app.store import keys
 from app.store.client import Store
 from app.wire import encode_attempt
 from workers.errands import Errands
+from workers.excerpt import without_secrets
 from workers.http.client import Client
 from workers.messages import message_to
 from workers.outcomes import log_ttl_s
@@ -71,6 +72,8 @@ class Pings:
         except ClientClosed:
             return
         self._stats.results[outcome.error or "ok"] += 1
+        shown = without_secrets(outcome.excerpt, target.header_secrets)
+        outcome = replace(outcome, excerpt=shown)
         await self._answer(request, target, encode_attempt(id_, 1, at_ms, outcome), outcome)
 
     async def _answer(self, request: str, target: Target, entry: bytes, outcome: Outcome) -> None:

@@ -10,6 +10,7 @@ from app.domain.post import EventKind
 from app.domain.signature import Sign, sign_with
 from app.errors import BadSecret
 from app.store.endpoints import Endpoint
+from workers.excerpt import secret_forms
 
 _METHODS = {EventKind.CREATED: b"POST", EventKind.UPDATED: b"PUT", EventKind.DELETED: b"DELETE"}
 _USER_AGENT = f"moments/{__version__}".encode()
@@ -29,6 +30,7 @@ class Target:
         "_sign",
         "_signs_until_ms",
         "_target",
+        "header_secrets",
         "health",
         "host",
         "id",
@@ -79,6 +81,7 @@ class Target:
         self.takes_query = endpoint.method == "GET"
         self._target = url.target.encode()
         self._head = self._common_headers(headers)
+        self.header_secrets = secret_forms(headers.values())
         self._sign, self._signs_until_ms = signing
 
     @property
