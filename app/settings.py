@@ -37,7 +37,10 @@ SECRET_SETTINGS = (
     "token_keys",
     "secret_key",
     "secret_keys_old",
+    "egress_proxy",
 )
+# Those of which there may be none: an empty file is one.
+_MAY_BE_EMPTY = ("token_keys", "secret_keys_old", "egress_proxy")
 
 _PREFIX = "MOMENTS_"
 SECRET_VARIABLES = {name: _PREFIX + name.upper() for name in SECRET_SETTINGS}
@@ -65,7 +68,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
         raise NotImplementedError  # all are read at once
 
     def __call__(self) -> dict[str, Any]:
-        return read_files(SECRET_VARIABLES, os.environ, ("token_keys", "secret_keys_old"))
+        return read_files(SECRET_VARIABLES, os.environ, _MAY_BE_EMPTY)
 
 
 class Settings(BaseSettings):

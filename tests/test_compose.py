@@ -45,7 +45,7 @@ SECRETS_OF = {
         *("secret_key", "secret_keys_old"),
     },
     "gateway": {"store_password", "token_secret", "token_keys"},
-    "worker": {"store_password", "secret_key", "secret_keys_old"},
+    "worker": {"store_password", "secret_key", "secret_keys_old", "egress_proxy"},
 }
 STORE_PORT = 6379
 UNITS = {"s": 1, "m": 1024**2, "g": 1024**3, "mb": 1024**2, "gb": 1024**3}

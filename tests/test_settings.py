@@ -81,6 +81,7 @@ def test_every_secret_can_be_read_from_a_file(monkeypatch, tmp_path, setting):
         "admin_key": "mk_" + "x" * 40,
         "token_keys": json.dumps({"a": SECRET}),
         "redis_url": "redis://u:pw@h/1",
+        "egress_proxy": "http://u:pw@h:3128",
     }.get(setting, SECRET)
     (tmp_path / "file").write_text(value)
     monkeypatch.setenv(f"MOMENTS_{setting.upper()}_FILE", str(tmp_path / "file"))
@@ -90,10 +91,11 @@ def test_every_secret_can_be_read_from_a_file(monkeypatch, tmp_path, setting):
 
 def test_lists_of_secrets_may_be_empty_files(monkeypatch, tmp_path):
     (tmp_path / "none").touch()
-    for name in ("TOKEN_KEYS", "SECRET_KEYS_OLD"):
+    for name in ("TOKEN_KEYS", "SECRET_KEYS_OLD", "EGRESS_PROXY"):
         monkeypatch.setenv(f"MOMENTS_{name}_FILE", str(tmp_path / "none"))
     settings = read_settings()
     assert (settings.token_keys, settings.secret_keys_old) == ({}, "")
+    assert settings.egress_proxy is None
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,14 @@ def read_settings(**given: Any) -> Settings:
         raise UsageMistake(f"a setting cannot be read: {error}") from error
 
 
+_URLS = ("redis_url", "egress_proxy")  # of which only a password is secret
+
+
 def _secrets_in_environment() -> Iterator[str]:
     """Also of settings that are then refused: an error may quote what it was given."""
     for setting, name in SECRET_VARIABLES.items():
         if value := os.environ.get(name):
-            yield from passwords_of(value) if setting == "redis_url" else (value,)
+            yield from passwords_of(value) if setting in _URLS else (value,)
 
 
 def _secrets(settings: Settings) -> Iterator[str | None]:
@@ -62,6 +65,7 @@ def _secrets(settings: Settings) -> Iterator[str | None]:
     yield from settings.secret_keys_old.split(",")
     yield settings.redis_password
     yield from passwords_of(settings.redis_url)
+    yield from passwords_of(settings.egress_proxy or "")
 
 
 def _reason(issue: Any) -> str:
