@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         audit = read(json.loads(done.stdout))
     except (ValueError, KeyError, TypeError):
         return _without_report(done)
-    return _tell(audit)
+    return tell(audit)
 
 
 def read(report: Any) -> Audit:
@@ -85,7 +85,8 @@ def _command(locks: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "pip_audit", *asked, *whole, *files]
 
 
-def _tell(audit: Audit) -> int:
+def tell(audit: Audit) -> int:
+    """Prints what was found; returns the exit code."""
     if audit.vulnerable:
         print("known vulnerabilities in what is installed:", *audit.vulnerable, sep="\n  ")
         print("raise these (make lock UPGRADE=1), or say in docs/security.md why they stay")

@@ -243,9 +243,10 @@ async def bad_calls(run: Run, endpoint: str) -> None:
     assert await run.asks("GET", "/v1/users/eve/feed", headers=headers) in (403, 404)
     for path in ("/v1/nowhere", "/v1/posts", "/v1/users/bob/feed", "/v1/posts/none"):
         await run.asks("GET", path, params={"token": token, "key": ADMIN_KEY})
-    for query in ({"token": token}, {"token": token + "x"}, {"token": token, "after": "x"}):
-        await run.handshakes(query)
-        await run.handshakes(query, "/nowhere")
+    queries = ({"token": token}, {"token": token + "x"}, {"token": token, "after": "x"})
+    await asyncio.gather(
+        *(run.handshakes(query, path) for query in queries for path in ("/v1/socket", "/nowhere"))
+    )
 
 
 async def operations(run: Run) -> None:
@@ -254,8 +255,7 @@ async def operations(run: Run) -> None:
             await run.asks("GET", f"http://{HOST}:{port}{path}")
     assert await run.asks("GET", "/v1/stats") == 200
     await run.asks("GET", "/openapi.json")
-    await run.doctor()
-    await run.doctor("--json")
+    await asyncio.gather(run.doctor(), run.doctor("--json"))
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
