@@ -50,7 +50,7 @@ class Coefficients:
     frame_gateway_us: float = 13.0  # for each frame
     frame_store_us: float = 5.0
     recipient_bytes: float = 52.0  # inbox and ledger, before outcomes
-    outcome_bytes: float = 45.0  # for each webhook delivery: the length of its record and field
+    outcome_bytes: float = 33.0  # for each webhook delivery
 
 
 @dataclass(frozen=True, slots=True)
