@@ -1,4 +1,7 @@
 # One image for every role: `docker run IMAGE api`, `gateway`, `worker`, and `up` for all at once.
+#
+# The base is named by its tag, so that a build gets its fixes. To build the same again, name it by
+# digest: `docker buildx imagetools inspect python:3.11-slim-bookworm` tells it.
 
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

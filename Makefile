@@ -19,15 +19,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test coverage check chaos bench bench-peers lock clean
+.PHONY: help setup demo test coverage check chaos fuzz autobahn bench bench-peers lock clean
 
 help:
 	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
 	@echo 'make demo       shows the service at work: 300 people, 20 posts, a table at the end'
 	@echo 'make test       make check, then every test'
 	@echo 'make coverage   every test, and which lines they run'
-	@echo 'make check      lint, format, types and the direction of imports'
+	@echo 'make check      lint, format, types, the direction of imports, known vulnerabilities'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
+	@echo 'make fuzz       a million random and mutated frames to a gateway; a few minutes'
+	@echo 'make autobahn   the Autobahn test suite for websocket servers, and its table in the docs'
 	@echo 'make bench      what a delivery costs, beside others that do the same; half an hour'
 	@echo 'make bench-peers  installs those of the others that come from PyPI and npm'
 	@echo 'make lock       renews requirements.lock and requirements-runtime.lock'
@@ -71,10 +73,22 @@ check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m scripts.audit requirements.lock
 
 # Three minutes with seed 1. Others: make chaos CHAOS='--seed 2 --minutes 1'; all: CHAOS=--help.
 chaos: $(READY)
 	@$(BIN)/python -m scripts.chaos $(CHAOS)
+
+# Seed 1. Others: make fuzz FUZZ='--seed 2 --frames 100000'. A short run is part of the tests.
+fuzz: $(READY)
+	@$(BIN)/python -m scripts.fuzz_sockets $(FUZZ)
+
+# The suite has a .venv of its own: it is a program of others, and no test needs it.
+autobahn: $(READY)
+	@test -x .venv-autobahn/bin/kosoku || $(BIN)/python -m venv .venv-autobahn
+	@.venv-autobahn/bin/python -m pip --disable-pip-version-check --quiet install \
+		--require-hashes -r scripts/autobahn/requirements.txt
+	@$(BIN)/python -m scripts.autobahn .venv-autobahn/bin/kosoku --write docs/security-sockets.md
 
 # All rows, one after the other, and their table into docs/performance.md. Some: make bench
 # BENCH='gateway pipeline'; all names: BENCH=--help. Peers that are not installed are said to be
@@ -103,5 +117,5 @@ lock:
 
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
-	rm -rf build dist reports *.egg-info .venv-peers scripts/bench/peers/socketio/node_modules
+	rm -rf build dist reports *.egg-info .venv-autobahn .venv-peers scripts/bench/peers/socketio/node_modules
 	find app workers scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

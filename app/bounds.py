@@ -45,6 +45,8 @@ BOUNDS: Final = (
     Bound(names.RETRY_STREAM_FULL),
     Bound(names.OUTCOME_BATCHES_FULL, level=logging.INFO),
     Bound(names.DROPPED, "limit"),
+    Bound(names.CHALLENGES_LIMITED, "limit"),
+    Bound(names.CHALLENGES, "result", frozenset({"challenge"}), logging.INFO),
     Bound(names.FANOUT_READS_PAUSED),
     Bound(names.INBOXES_TRIMMED, level=logging.INFO),
     # gateway

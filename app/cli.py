@@ -173,6 +173,12 @@ def make_key(
     name: Annotated[str, typer.Argument(help="What it is for.")],
     scope: Annotated[list[KeyScope], typer.Option(help="May be repeated.")],
     rate: Annotated[float | None, typer.Option(help="Requests a second it may send.")] = None,
+    verify_endpoints: Annotated[
+        bool,
+        typer.Option(
+            "--verify-endpoints", help="Endpoints made with it have to echo a challenge first."
+        ),
+    ] = False,
     key: Key = None,
     api: Api = None,
     data: Data = DATA,
@@ -182,7 +188,8 @@ def make_key(
     from app.commands import access
     from app.commands.api_client import client_for
 
-    access.make_key(client_for(api, key, data), name, scope, rate, as_json=as_json)
+    client = client_for(api, key, data)
+    access.make_key(client, name, scope, rate, verify_endpoints=verify_endpoints, as_json=as_json)
 
 
 @keys.command("list")
@@ -247,10 +254,13 @@ def version() -> None:
 
 def main() -> None:
     """Runs the command line. A mistake of its user is a line on standard error, never a trace."""
+    from app.commands.crash import mask_crashes
     from app.errors import CommandFailed, UsageMistake
 
+    mask_crashes()
     try:
-        cli()
+        # Called by itself, Typer would put a hook of its own in the place of ours.
+        typer.main.get_command(cli)()
     except CommandFailed as error:
         from app.commands.terminal import complain
 

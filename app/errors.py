@@ -3,6 +3,7 @@
 MomentsError
 ├── Rejected                what somebody gave us cannot be taken; the message says what to do
 │   ├── UrlRejected         the address of an endpoint
+│   ├── ProxyRejected       the address of the egress proxy (also a ValueError)
 │   ├── HeadersRejected     the headers an endpoint wants to be sent
 │   └── BadSecret           a webhook secret or signing key (also a ValueError)
 ├── Unreachable             there is no address to connect to
@@ -23,8 +24,10 @@ MomentsError
 │   ├── TooManyVersions     the post was edited as often as one may be
 │   ├── GraphFull           one more edge than a user may have
 │   ├── TooManyEndpoints    one more endpoint than a user may have
+│   ├── EndpointUnverified  it has to echo a challenge first
 │   └── TooManyApiKeys      one more API key than there may be
 ├── BacklogFull             more posts are waiting than may; try again soon
+├── TooManyChallenges       a host gets as many as it may in this time; try again later
 ├── NoSender                no sender answered in time
 ├── LeaseLost               the shard is another worker's now
 ├── ClientClosed            a request was given to an HTTP client that is shutting down
@@ -63,6 +66,10 @@ class Rejected(MomentsError):
 
 class UrlRejected(Rejected):
     """This URL cannot be the address of an endpoint."""
+
+
+class ProxyRejected(Rejected, ValueError):
+    """This cannot be the address of an egress proxy. The message never holds its password."""
 
 
 class HeadersRejected(Rejected):
@@ -255,12 +262,20 @@ class TooManyEndpoints(Refused):
     """The user has as many endpoints as they may."""
 
 
+class EndpointUnverified(Refused):
+    """The endpoint has to echo a challenge before it is sent anything else."""
+
+
 class TooManyApiKeys(Refused):
     """There are as many API keys as there may be."""
 
 
 class BacklogFull(MomentsError):
     """More posts are waiting to be fanned out than may. Try again soon."""
+
+
+class TooManyChallenges(MomentsError):
+    """One more challenge than may be sent in this time."""
 
 
 class NoSender(MomentsError):

@@ -6,16 +6,19 @@ as text     12:00:01.234 info    attempt  delivery=… status=503 duration_ms=12
 as JSON     {"at": "2026-01-01T12:00:01.234Z", "level": "info", "role": "sender", "event": …}
 """
 
+import contextlib
 import json
 import logging
 import os
 import re
 import sys
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
+from app.hidden import MASK, without_hidden
 from app.settings import LogFormat
 
 _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -25,7 +28,6 @@ _RECORD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {
     "color_message",  # of uvicorn: the message once more, with colours
 }
 _OWN_FIELDS = frozenset({"at", "level", "role", "logger", "event", "error"})
-_MASK = "***"
 
 # How the name of a secret ends: `token`, `sentinel_password`, MOMENTS_SECRET_KEY, X-Api-Key.
 # Its first letters are asked for alone, for most places are none: half the time of a line.
@@ -78,18 +80,19 @@ _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31", "critica
 
 
 def mask(text: str) -> str:
-    """The text with keys, endpoint secrets, tokens and passwords replaced by `***`."""
-    return _SECRETS.sub(_keep_label, text)
+    """The text with keys, endpoint secrets, tokens and passwords replaced by `***`: what looks like
+    one, and each that this process was given, whatever it looks like."""
+    return without_hidden(_SECRETS.sub(_keep_label, text))
 
 
 def _keep_label(match: re.Match[str]) -> str:
-    return next(filter(None, (match[label] for label in _LABELS)), "") + _MASK
+    return next(filter(None, (match[label] for label in _LABELS)), "") + MASK
 
 
 def _masked(name: str, value: object) -> Any:
     """The value of a field, without the secrets in it however deep they are, as JSON has it."""
     if _SECRET_FIELD.fullmatch(name):
-        return _MASK
+        return MASK
     match value:
         case None | bool() | int() | float():
             return value
@@ -183,6 +186,16 @@ def _text(value: object) -> str:
     return text.translate(_CONTROL)
 
 
+class _Stream(logging.StreamHandler[TextIO]):
+    """Writes lines; of one that cannot be made it says so, without what was to stand in it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Python's own shows message and arguments as they are."""
+        where = f"{record.pathname}:{record.lineno}"
+        with contextlib.suppress(OSError, ValueError):  # nobody reads, or it is closed: the end
+            self.stream.write(f"a log line of {where} is lost\n{mask(traceback.format_exc())}")
+
+
 def wants_colour(stream: TextIO) -> bool:
     """Colours are for terminals; NO_COLOR and FORCE_COLOR decide where they are set."""
     if os.environ.get("NO_COLOR"):
@@ -203,7 +216,7 @@ def configure(format_: LogFormat, level: str, *, role: str, stream: TextIO | Non
     `role` (api, gateway, worker, …) stands in every JSON line.
     """
     out: TextIO = stream or sys.stderr
-    handler = logging.StreamHandler(out)
+    handler = _Stream(out)
     if resolve(format_, out) == "json":
         handler.setFormatter(JsonLines(role))
     else:

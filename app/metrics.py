@@ -109,6 +109,9 @@ HANDSHAKES_OPEN = Metric("moments_handshakes_open", Kind.GAUGE, "Connections not
 HANDSHAKES_TIMED_OUT = Metric(
     "moments_handshakes_timed_out_total", Kind.COUNTER, "Connections cut before their request."
 )
+TOKENS_AWAITED = Metric(
+    "moments_tokens_awaited", Kind.GAUGE, "Sockets whose token is still to come, as a message."
+)
 CONNECTIONS_REFUSED = Metric(
     "moments_connections_refused_total", Kind.COUNTER, "Connections cut unread: too many at once."
 )
@@ -235,6 +238,21 @@ DROPPED = Metric(
     "moments_dropped_total",
     Kind.COUNTER,
     "Deliveries that a full list made room for: parked ones now dead letters, dead letters gone.",
+)
+CHALLENGES = Metric(
+    "moments_challenges_total",
+    Kind.COUNTER,
+    "Challenges to endpoints, by result (ok or the error class).",
+)
+CHALLENGES_LIMITED = Metric(
+    "moments_challenges_limited_total",
+    Kind.COUNTER,
+    "Challenges that were put off or refused, by the limit reached.",
+)
+UNVERIFIED = Metric(
+    "moments_endpoints_unverified",
+    Kind.GAUGE,
+    "Endpoints of this sender's shards that have not echoed a challenge yet, as far as known here.",
 )
 PINGS = Metric("moments_pings_total", Kind.COUNTER, "Pings of endpoints, by result.")
 ENDPOINT_NOTICES = Metric(

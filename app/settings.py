@@ -1,24 +1,49 @@
 """Every setting of the service: read once from the environment, passed down as values."""
 
 import json
+import os
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from app.domain.credential import may_be_api_key
+from app.domain.origin import why_no_origin
+from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
+from app.secret_files import read_files
 
 AckMode = Literal["memory", "fsync", "replica"]
 LogFormat = Literal["auto", "text", "json"]
 Network = IPv4Network | IPv6Network
-Csv = Annotated[tuple[str, ...], NoDecode]
 
 RATE_PER_S_MAX = 100_000
 HEADERS_PARSED_MAX = 128  # what the parser of the gateway takes
 
+# What may stand in a file, named by the variable with `_FILE` behind it.
+SECRET_SETTINGS = (
+    "redis_url",
+    "redis_password",
+    "admin_key",
+    "token_secret",
+    "token_keys",
+    "secret_key",
+    "secret_keys_old",
+    "egress_proxy",
+)
+# Those of which there may be none: an empty file is one.
+_MAY_BE_EMPTY = ("token_keys", "secret_keys_old", "egress_proxy")
+
+_PREFIX = "MOMENTS_"
+SECRET_VARIABLES = {name: _PREFIX + name.upper() for name in SECRET_SETTINGS}
 _DAY_S = 86_400
 _TOKEN_SECRET_MIN = 32  # characters
 
@@ -36,16 +61,45 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-class Settings(BaseSettings):
-    """Environment variables carry the prefix `MOMENTS_`, e.g. `MOMENTS_REDIS_URL`."""
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`MOMENTS_ADMIN_KEY_FILE` and its like."""
 
-    model_config = SettingsConfigDict(env_prefix="MOMENTS_", extra="ignore", frozen=True)
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError  # all are read at once
+
+    def __call__(self) -> dict[str, Any]:
+        return read_files(SECRET_VARIABLES, os.environ, _MAY_BE_EMPTY)
+
+
+class Settings(BaseSettings):
+    """Environment variables carry the prefix `MOMENTS_`, e.g. `MOMENTS_REDIS_URL`.
+
+    Each of `SECRET_SETTINGS` can stand in a file instead: `MOMENTS_SECRET_KEY_FILE=/run/secrets/x`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _SecretFiles(settings_cls), env_settings
 
     # Store
     redis_url: str = _of(
         "redis://127.0.0.1:6379/0",
         "Where the store is: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://. "
         "`moments up` starts its own and sets this.",
+    )
+    redis_password: str | None = _of(
+        None,
+        "Password of the store's user, for a URL that has none: redis://moments@host. In a file, "
+        "named by MOMENTS_REDIS_PASSWORD_FILE, nobody sees it.",
     )
     shards: int | None = _of(
         None,
@@ -94,6 +148,12 @@ class Settings(BaseSettings):
         "",
         "Keys before it, comma-separated: they open what they have sealed. `moments secret-key "
         "rotate` makes them needless.",
+    )
+
+    # Console
+    console: bool = _of(True, "Whether the api shows pages to browsers, at / of its port.")
+    console_session_s: float = _of(
+        12 * 3_600.0, "How long a browser stays signed in to the console.", ge=60, le=30 * _DAY_S
     )
 
     # Limits of the API
@@ -212,6 +272,14 @@ class Settings(BaseSettings):
     allow_ports: Annotated[tuple[int, ...], NoDecode] = _of(
         (), "Ports under 1024 a webhook may use besides 80 and 443. Comma-separated."
     )
+    egress_proxy: str | None = _of(
+        None,
+        "A proxy that all webhooks go out by: http://[user:password@]host:port, or https://. It is "
+        "asked for tunnels (CONNECT) to addresses the guard has judged.",
+    )
+    egress_proxy_resolves: bool = _of(
+        False, "Names are the proxy's to resolve, and their addresses the proxy's to judge."
+    )
     ca_file: Path | None = _of(None, "More certificate authorities to trust, a PEM file.")
 
     # Health of endpoints
@@ -231,6 +299,22 @@ class Settings(BaseSettings):
     disable_days: int = _of(3, "Different days with failures before disabling.", ge=1)
     disabled_probe_s: float = _of(3_600.0, "How often a disabled endpoint is tried.", gt=0)
 
+    # Verification of endpoints
+    verify_endpoints: bool = _of(
+        False,
+        "A new endpoint, and one with another url, has to echo a challenge before it is sent "
+        "anything else. Otherwise so are those that an API key with `verify_endpoints` makes.",
+    )
+    verify_schedule_s: Annotated[tuple[float, ...], NoDecode] = _of(
+        (5, 30, 120, 600),
+        "Delay after challenge 1, 2, … that was not echoed; then only a call sends one. "
+        "Comma-separated.",
+    )
+    challenges_per_host_max: int = _of(
+        10, "Challenges to one host in a minute, from all senders together.", ge=1
+    )
+    challenges_per_s_max: float = _of(20.0, "Challenges of one sender in a second.", gt=0)
+
     # Ownership
     lease_s: float = _of(10.0, "Life of a lease; a dead worker's shards wait this long.", ge=0.5)
     changes_max: int = _of(10_000, "Endpoint changes of one shard kept for its sender.", ge=100)
@@ -238,7 +322,22 @@ class Settings(BaseSettings):
     # Gateway
     sockets_max: int = _of(18_000, "Sockets of one gateway.", ge=1)
     sockets_per_user_max: int = _of(16, "Sockets of one user at one gateway.", ge=1)
-    hello_timeout_s: float = _of(5.0, "From connect to finished handshake.", gt=0)
+    hello_timeout_s: float = _of(
+        5.0,
+        "From connect to finished handshake, and from there to the token where that is a message.",
+        gt=0,
+    )
+    allow_origins: Annotated[tuple[str, ...], NoDecode] = _of(
+        (),
+        "Whose pages may open sockets, as browsers name them: https://app.example.com. Any, unless "
+        "set. Who sends no Origin is no browser, and gets in. Comma-separated.",
+    )
+    token_by_message: bool = _of(
+        True, "Whether a socket may be opened without a token, which is then its first message."
+    )
+    tokens_awaited_max: int = _of(
+        1_000, "Sockets of one gateway whose token is still to come; the oldest makes room.", ge=1
+    )
     ping_s: float = _of(25.0, "Silence after which a socket is pinged.", gt=0)
     pong_timeout_s: float = _of(10.0, "How long a ping may stay unanswered.", gt=0)
     message_bytes_max: int = _of(64 * 1024, "Largest message a client may send.", ge=128)
@@ -274,6 +373,14 @@ class Settings(BaseSettings):
             'no space: make one with `echo "mk_$(openssl rand -hex 32)"`'
         )
 
+    @field_validator("egress_proxy")
+    @classmethod
+    def _check_egress_proxy(cls, value: str | None) -> str | None:
+        if not value:  # as Compose fills in what is not set
+            return None
+        parse_proxy(value)
+        return value
+
     @field_validator("token_keys", mode="before")
     @classmethod
     def _read_token_keys(cls, value: Any) -> Any:
@@ -296,14 +403,14 @@ class Settings(BaseSettings):
             )
         return value
 
-    @field_validator("retry_schedule_s", mode="before")
+    @field_validator("retry_schedule_s", "verify_schedule_s", mode="before")
     @classmethod
     def _split_numbers(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(float(part) for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("retry_schedule_s")
+    @field_validator("retry_schedule_s", "verify_schedule_s")
     @classmethod
     def _check_schedule(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if len(value) > 32 or any(delay < 0 or delay > 7 * _DAY_S for delay in value):
@@ -315,6 +422,22 @@ class Settings(BaseSettings):
     def _split_networks(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allow_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """What no browser would send would let nobody in."""
+        for number, origin in enumerate(value, 1):
+            if (reason := why_no_origin(origin)) is not None:
+                raise ValueError(f"number {number} {reason}")
         return value
 
     @field_validator("allow_ports", mode="before")

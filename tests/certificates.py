@@ -31,22 +31,39 @@ class Authority:
 
     def server_context(self, *names: str, is_expired: bool = False) -> ssl.SSLContext:
         """A server's context with a certificate for these names and addresses."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-        leaf = (
-            self._blank(subject, key.public_key(), -_DAY if is_expired else _DAY)
-            .add_extension(x509.SubjectAlternativeName(map(_general_name, names)), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        private = key.private_bytes(
-            pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        file = self._folder / f"server-{self._serial}.pem"
-        file.write_bytes(leaf.public_bytes(pem) + private)
+        names_of = x509.SubjectAlternativeName(map(_general_name, names))
+        file = self._issue("server", names_of, -_DAY if is_expired else _DAY)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(file)
         return context
+
+    def client_file(self, name: str, passphrase: bytes | None = None) -> Path:
+        """A certificate by which a client tells who it is, and its key, in one file."""
+        return self._issue(name, None, passphrase=passphrase)
+
+    def _issue(
+        self,
+        name: str,
+        names: x509.SubjectAlternativeName | None,
+        valid: datetime.timedelta = _DAY,
+        passphrase: bytes | None = None,
+    ) -> Path:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        blank = self._blank(subject, key.public_key(), valid)
+        if names is not None:
+            blank = blank.add_extension(names, critical=False)
+        leaf = blank.sign(self._key, hashes.SHA256())
+        pem = serialization.Encoding.PEM
+        locked = (
+            serialization.BestAvailableEncryption(passphrase)
+            if passphrase
+            else serialization.NoEncryption()
+        )
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, locked)
+        file = self._folder / f"{name}-{self._serial}.pem"
+        file.write_bytes(leaf.public_bytes(pem) + private)
+        return file
 
     def _blank(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid: datetime.timedelta = _DAY

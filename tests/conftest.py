@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from app import hidden
 from app.store.client import Store
 from app.store.embedded import EmbeddedServer
 from tests.opened_store import opened
@@ -16,6 +17,12 @@ from tests.store_servers import Pair, StoreCluster
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
     """The loop that the service runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_one_test_are_not_hidden_in_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hidden, "_hidden", set())
+    monkeypatch.setattr(hidden, "_pattern", None)
 
 
 @pytest.fixture(scope="session")

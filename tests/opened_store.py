@@ -7,8 +7,10 @@ from app.store.client import Store, connect
 
 
 @asynccontextmanager
-async def opened(url: str, **timeouts_s: float) -> AsyncIterator[Store]:
-    store = connect(url, **timeouts_s)
+async def opened(
+    url: str, password: str | None = None, **timeouts_s: float
+) -> AsyncIterator[Store]:
+    store = connect(url, password=password, **timeouts_s)
     try:
         yield store
     finally:

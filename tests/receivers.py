@@ -51,6 +51,7 @@ class Receiver(PlainReceiver):
         host: str = "127.0.0.1",
         tls: ssl.SSLContext | None = None,
         secrets: Sequence[str] = (),
+        echoes: bool = False,
     ) -> None:
         self.requests: list[Received] = []
         super().__init__(
@@ -59,6 +60,7 @@ class Receiver(PlainReceiver):
             script=script,
             default=default or status(),
             tls=tls,
+            echoes=echoes,
         )
         self._host = host
 

@@ -44,6 +44,11 @@ TOLD_WHERE_REACHED = {
         "app/gateway/door.py",
         "a connection was refused",
     ),
+    ("moments_sockets_refused_total", "tokens_awaited_max"): (
+        "app/gateway/newcomers.py",
+        "a socket was refused",
+    ),
+    ("moments_sockets_closed_total", "4005"): ("app/gateway/newcomers.py", "no token"),
     **{
         ("moments_api_problems_total", kind.word): ("app/api/refusals.py", "requests refused")
         for kind in KINDS

@@ -8,12 +8,14 @@ import json
 import os
 import re
 import shlex
+import stat
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -21,10 +23,12 @@ import typer
 import yaml
 
 from app.cli import cli
-from app.commands.data_dir import new_admin_key, new_secret_key, new_token_secret
 from app.commands.doctor import FILES_BESIDE_SOCKETS
 from app.commands.environment import read_settings, variable
-from app.settings import Settings
+from app.errors import CommandRejected, UsageMistake
+from app.secret_files import FILE
+from app.settings import SECRET_VARIABLES, Settings
+from app.store.embedded import server_binary
 from app.store.fitness import check_fitness
 from tests.opened_store import opened
 from tests.store_servers import TcpServer, free_ports
@@ -33,32 +37,35 @@ from tests.wait import block_until
 ROOT = Path(__file__).parent.parent
 ROLES = ("api", "gateway", "worker")
 SERVICES = ("store", *ROLES)
-SECRETS = {
-    "MOMENTS_ADMIN_KEY": new_admin_key(),
-    "MOMENTS_TOKEN_SECRET": new_token_secret(),
-    "MOMENTS_SECRET_KEY": new_secret_key(),
+SECRETS_AT = "/run/secrets/"
+SECRETS_OF = {
+    "store": {"store_password"},
+    "api": {
+        *("store_password", "admin_key", "token_secret", "token_keys"),
+        *("secret_key", "secret_keys_old"),
+    },
+    "gateway": {"store_password", "token_secret", "token_keys"},
+    "worker": {"store_password", "secret_key", "secret_keys_old", "egress_proxy"},
 }
 STORE_PORT = 6379
 UNITS = {"s": 1, "m": 1024**2, "g": 1024**3, "mb": 1024**2, "gb": 1024**3}
 
 
 def filled_in(text: str, given: Mapping[str, str]) -> str:
-    """The text with its `${…}` as Compose replaces them. Raises KeyError with the message."""
+    """The text with its `${…}` and `$$` as Compose replaces them."""
 
     def value(match: re.Match[str]) -> str:
-        name, kind, rest = match[1], match[2], match[3]
+        name, rest = match[1], match[2]
         if given.get(name):
             return given[name]
-        if kind == ":?":
-            raise KeyError(f"{name}: {rest}")
         return rest
 
-    filled = re.sub(r"\$\{(\w+)(:\?|:-)([^}]*)\}", value, text)
-    assert "$" not in filled
-    return filled
+    filled = re.sub(r"(?<!\$)\$\{(\w+):-([^}]*)\}", value, text)
+    assert "$" not in filled.replace("$$", "")
+    return filled.replace("$$", "$")
 
 
-def compose(given: Mapping[str, str] = SECRETS) -> dict[str, Any]:
+def compose(given: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     def fill(node: Any) -> Any:
         match node:
             case dict():
@@ -94,13 +101,24 @@ def image_environment() -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in shlex.split(arguments("ENV")[-1]))
 
 
-def settings_of(role: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that the first lines of compose.yaml make, made by them."""
+    lines = (ROOT / "compose.yaml").read_text().splitlines()
+    commented = [line.removeprefix("#     ") for line in lines if line.startswith("#     ")]
+    folder = tmp_path_factory.mktemp("made")
+    script = "\n".join(line for line in commented if not line.startswith("docker "))
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, check=True)
+    return folder / "secrets"
+
+
+def settings_of(role: str, monkeypatch: pytest.MonkeyPatch, secrets: Path) -> Settings:
     for name in os.environ:
         if name.startswith(variable("")):
             monkeypatch.delenv(name)
     for name, value in {**image_environment(), **service(role)["environment"]}.items():
         if name.startswith(variable("")):
-            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name, value.replace(SECRETS_AT, f"{secrets}/"))
     return read_settings()
 
 
@@ -116,12 +134,15 @@ def size(text: str) -> int:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_variable_is_a_setting_and_has_a_value_that_it_takes(
-    role: str, monkeypatch: pytest.MonkeyPatch
+    role: str, monkeypatch: pytest.MonkeyPatch, secrets: Path
 ) -> None:
     known = {variable(name) for name in Settings.model_fields}
+    known |= {name + FILE for name in SECRET_VARIABLES.values()}
     given = {**image_environment(), **service(role)["environment"]}
     assert {name for name in given if name.startswith(variable(""))} <= known
-    assert settings_of(role, monkeypatch).redis_url == f"redis://store:{STORE_PORT}/0"
+    settings = settings_of(role, monkeypatch, secrets)
+    assert settings.redis_url == f"redis://moments@store:{STORE_PORT}/0"
+    assert settings.redis_password == (secrets / "store_password").read_text().strip()
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -131,19 +152,39 @@ def test_every_role_is_a_command(role: str) -> None:
     assert name in typer.main.get_command(cli).commands
 
 
-@pytest.mark.parametrize("missing", SECRETS)
-def test_a_secret_that_is_missing_is_asked_for_by_name(missing: str) -> None:
-    with pytest.raises(KeyError, match=rf"{missing}: set it to .*openssl rand"):
-        compose({name: value for name, value in SECRETS.items() if name != missing})
+def test_the_secrets_are_files_in_a_directory_that_nobody_else_can_enter(secrets: Path) -> None:
+    declared = compose()["secrets"]
+    assert {path.name for path in secrets.iterdir()} == set(declared)
+    assert declared == {name: {"file": f"secrets/{name}"} for name in declared}
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    # The user of a container is none of this machine, and is given the file alone.
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets.iterdir()} == {0o444}
+    assert "/secrets/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-def test_every_role_has_no_more_secrets_than_it_uses() -> None:
-    given = {role: set(SECRETS) & set(service(role)["environment"]) for role in ROLES}
-    assert given == {
-        "api": set(SECRETS),
-        "gateway": {"MOMENTS_TOKEN_SECRET"},
-        "worker": {"MOMENTS_SECRET_KEY"},
-    }
+def test_a_secret_that_is_missing_is_asked_for_by_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageMistake, match=r"^MOMENTS_\w+_FILE: cannot read .*: make it"):
+        settings_of("api", monkeypatch, tmp_path)
+
+
+def test_every_service_has_no_more_secrets_than_it_uses() -> None:
+    assert {name: set(service(name)["secrets"]) for name in SERVICES} == SECRETS_OF
+    for role in ROLES:
+        files = {
+            value.removeprefix(SECRETS_AT)
+            for name, value in service(role)["environment"].items()
+            if name.endswith(FILE)
+        }
+        assert files == SECRETS_OF[role]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_secret_stands_in_an_environment_or_an_argument(name: str) -> None:
+    one = service(name)
+    assert set(SECRET_VARIABLES.values()) & set(one.get("environment", {})) <= {"MOMENTS_REDIS_URL"}
+    assert not re.search(r"--(requirepass|user|masterauth)\b", " ".join(one["command"]))
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -156,6 +197,7 @@ def test_no_service_can_do_more_than_it_has_to(name: str) -> None:
     assert all("noexec" in mount for mount in one["tmpfs"])
     limits = one["deploy"]["resources"]["limits"]
     assert limits.keys() == {"cpus", "memory", "pids"}
+    assert one["ulimits"].keys() == {"nofile"}
     assert one["logging"]["options"].keys() == {"max-size", "max-file"}
 
 
@@ -176,10 +218,22 @@ def test_nobody_is_root() -> None:
     assert service("store")["user"] == "valkey"
 
 
+def test_the_image_holds_no_secret_and_nothing_to_install_more_with() -> None:
+    names = {name for rest in arguments("ENV") for name in re.findall(r"(\w+)=", rest)}
+    names |= {rest.split("=")[0] for rest in arguments("ARG")}
+    assert not names & {*SECRET_VARIABLES.values()}
+    assert not arguments("ADD")  # which fetches and unpacks
+    assert all(not rest.startswith(". ") for rest in arguments("COPY"))
+    assert "pip uninstall --yes setuptools pip" in arguments("RUN")[2]
+    last = max(index for index, (word, _) in enumerate(dockerfile()) if word == "FROM")
+    after = [word for word, _ in dockerfile()[last:]]
+    assert after.index("USER") > after.index("RUN")  # nothing is made by the user that runs it
+
+
 def test_only_api_and_gateway_can_be_called_and_only_from_this_machine(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, secrets: Path
 ) -> None:
-    api, gateway = (settings_of(role, monkeypatch) for role in ("api", "gateway"))
+    api, gateway = (settings_of(role, monkeypatch, secrets) for role in ("api", "gateway"))
     published = {name: service(name).get("ports", []) for name in SERVICES}
     assert published == {
         "store": [],
@@ -204,9 +258,9 @@ def test_what_the_store_keeps_is_on_a_volume_and_fits_its_memory() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_has_the_time_and_the_files_it_may_need(
-    role: str, monkeypatch: pytest.MonkeyPatch
+    role: str, monkeypatch: pytest.MonkeyPatch, secrets: Path
 ) -> None:
-    settings = settings_of(role, monkeypatch)
+    settings = settings_of(role, monkeypatch, secrets)
     goodbye_s = settings.goodbye_spread_s if role == "gateway" else 0
     grace_s = seconds(service(role)["stop_grace_period"])
     assert grace_s >= settings.drain_timeout_s + goodbye_s + 5
@@ -241,17 +295,38 @@ def test_the_image_holds_what_the_lock_says_and_starts_the_command_of_the_projec
 
 
 def store_options() -> dict[str, str]:
-    program, *words = service("store")["command"]
-    assert program == "valkey-server"
+    shell, options, _, program, *words = service("store")["command"]
+    assert (shell, options, program) == ("sh", "-euc", "valkey-server")
     names, values = words[::2], words[1::2]
     return {name.removeprefix("--"): value for name, value in zip(names, values, strict=True)}
+
+
+class ComposedStore(TcpServer):
+    """The store as compose.yaml starts it, with its files and its data elsewhere."""
+
+    def __init__(self, directory: Path, port: int, secrets: Path) -> None:
+        self.port, self.directory = port, directory
+        [config] = service("store")["configs"]
+        acl = ROOT / compose()["configs"][config["source"]]["file"]
+        places = {
+            SECRETS_AT: f"{secrets}/",
+            config["target"]: str(acl),
+            "/tmp/users.acl": str(directory / "users.acl"),
+            "exec valkey-server": f"exec {server_binary()}",
+        }
+        command = service("store")["command"]
+        for theirs, ours in places.items():
+            command = [word.replace(theirs, ours) for word in command]
+        command[command.index("--dir") + 1] = str(directory)
+        self._run(directory, [*command, "--port", str(port)])
 
 
 class Role:
     """A role as compose.yaml starts it, on ports of its own."""
 
-    def __init__(self, name: str, ports: Mapping[int, int], log: Path) -> None:
+    def __init__(self, name: str, ports: Mapping[int, int], secrets: Path, log: Path) -> None:
         self.log = log
+        self._secrets = secrets
         self._ports = ports
         self._service = service(name)
         environment = {**image_environment(), **self._service["environment"]}
@@ -267,7 +342,7 @@ class Role:
         """With the ports, and the host of the store, as they are here."""
         for theirs, ours in self._ports.items():
             text = re.sub(rf"\b{theirs}\b", str(ours), text)
-        return text.replace("//store:", "//127.0.0.1:")
+        return text.replace("@store:", "@127.0.0.1:").replace(SECRETS_AT, f"{self._secrets}/")
 
     def is_healthy(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()
@@ -278,11 +353,10 @@ class Role:
 
 
 @pytest.fixture(scope="module")
-def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpServer]:
-    """A server with the options of the store, and its data elsewhere."""
-    options = {name.replace("-", "_"): value for name, value in store_options().items()}
-    del options["dir"]
-    server = TcpServer(tmp_path_factory.mktemp("compose"), *free_ports(1), **options)
+def store_server(
+    secrets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ComposedStore]:
+    server = ComposedStore(tmp_path_factory.mktemp("compose"), *free_ports(1), secrets)
     block_until(server.answers)
     yield server
     server.stop()
@@ -290,12 +364,12 @@ def store_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcpServer
 
 @pytest.fixture(scope="module")
 def roles(
-    store_server: TcpServer, tmp_path_factory: pytest.TempPathFactory
+    store_server: ComposedStore, secrets: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Role]]:
     logs = tmp_path_factory.mktemp("logs")
     here = dict(zip((8000, 8001, 8002), free_ports(3), strict=True))
     ports = {**here, STORE_PORT: store_server.port}
-    started = {name: Role(name, ports, logs / name) for name in ROLES}
+    started = {name: Role(name, ports, secrets, logs / name) for name in ROLES}
     try:
         yield started
     finally:
@@ -304,13 +378,31 @@ def roles(
             role.process.wait(10)
 
 
-async def test_the_store_it_describes_is_fit(store_server: TcpServer) -> None:
-    async with opened(f"redis://{store_server.address}") as store:
+async def test_the_store_it_describes_is_fit_and_knows_the_user_of_the_service(
+    store_server: ComposedStore, secrets: Path
+) -> None:
+    password = (secrets / "store_password").read_text().strip()
+    async with opened(f"redis://moments@{store_server.address}", password) as store:
         assert await check_fitness(store) == []
+        with pytest.raises(CommandRejected, match="NOPERM"):
+            await store.execute("FLUSHALL")
+    async with opened(f"redis://{store_server.address}") as store:
+        with pytest.raises(CommandRejected, match="NOPERM"):
+            await store.execute("INFO")
+
+
+def test_the_password_of_the_store_is_seen_in_nothing_of_its_process(
+    store_server: ComposedStore, secrets: Path
+) -> None:
+    password = (secrets / "store_password").read_bytes().strip()
+    for name in ("cmdline", "environ"):
+        assert password not in Path(f"/proc/{store_server.process.pid}/{name}").read_bytes()
+    assert password.decode() in (store_server.directory / "users.acl").read_text()
+    assert stat.S_IMODE((store_server.directory / "users.acl").stat().st_mode) == 0o600
 
 
 def test_its_health_check_of_the_store_hears_a_server_that_answers(
-    store_server: TcpServer, tmp_path: Path
+    store_server: ComposedStore, tmp_path: Path
 ) -> None:
     """The bundled `valkey-cli`, if any, is not needed: the answer is what the check reads."""
     kind, check = service("store")["healthcheck"]["test"]

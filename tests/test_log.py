@@ -240,3 +240,14 @@ def test_configure_sends_everything_of_the_process_to_one_stream():
     logging.getLogger("app.gateway").debug("not this")
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["port"] == 8001
+
+
+@pytest.mark.parametrize("format_", ["json", "text"])
+def test_a_line_that_cannot_be_made_is_told_without_what_was_to_stand_in_it(format_):
+    out = io.StringIO()
+    configure(format_, "info", role="api", stream=out)
+    text = "-".join(["hush"] * 3)
+    logging.getLogger("app.thing").info("got %d", text)
+    assert "test_log.py" in out.getvalue()
+    assert "TypeError" in out.getvalue()
+    assert text not in out.getvalue()

@@ -201,6 +201,20 @@ async def test_what_is_no_request_or_too_large_is_refused_and_cut(raw, expected)
     assert receiver.seen == []
 
 
+CHALLENGE = b'{"type":"endpoint.verify","data":{"challenge":"x","endpoint":"e"}}'
+
+
+async def test_a_signed_challenge_is_echoed_when_told_so_and_no_other():
+    async with receiving(SECRET, plan=Plan(fail=1.0)) as (receiver, send, reader, _):
+        assert await send(request(CHALLENGE)) == 503
+        receiver.echoes = True
+        assert await send(request(CHALLENGE, OTHER)) == 401
+        assert await send(request(CHALLENGE, path="/hook?a=b")) == 200
+        assert await reader.readexactly(18) == b'{"challenge": "x"}'
+        assert [one.behaviour for one in receiver.seen] == ["", "", "echo"]
+        assert await send(request(BODY)) == 503
+
+
 async def test_a_query_is_the_event_of_a_request_without_a_body():
     async with receiving() as (receiver, send, *_):
         raw = b"GET /hook?type=post.created&recipient=bob&offset=3 HTTP/1.1\r\n\r\n"

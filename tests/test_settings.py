@@ -4,6 +4,7 @@ import pytest
 
 from app.commands.environment import read_settings
 from app.errors import UsageMistake
+from app.settings import SECRET_SETTINGS
 
 SECRET = "a secret of more than 32 characters"
 
@@ -58,4 +59,79 @@ def test_trusted_proxies_are_networks(monkeypatch):
 def test_limits_that_make_no_sense_are_refused_by_name(monkeypatch, name, value):
     monkeypatch.setenv(f"MOMENTS_{name}", value)
     with pytest.raises(UsageMistake, match=rf"^MOMENTS_{name}: "):
+        read_settings()
+
+
+def test_a_secret_may_stand_in_a_file_and_white_space_round_it_does_not_count(
+    monkeypatch, tmp_path
+):
+    file = tmp_path / "secret"
+    file.write_text(f"\n {SECRET}\n\n")
+    monkeypatch.setenv("MOMENTS_TOKEN_SECRET_FILE", str(file))
+    monkeypatch.setenv("MOMENTS_SECRET_KEY_FILE", "")  # as Compose fills in what is not set
+    settings = read_settings()
+    assert settings.token_secret == SECRET
+    assert settings.secret_key is None
+    assert settings.model_fields_set >= {"token_secret"}
+
+
+@pytest.mark.parametrize("setting", SECRET_SETTINGS)
+def test_every_secret_can_be_read_from_a_file(monkeypatch, tmp_path, setting):
+    value = {
+        "admin_key": "mk_" + "x" * 40,
+        "token_keys": json.dumps({"a": SECRET}),
+        "redis_url": "redis://u:pw@h/1",
+        "egress_proxy": "http://u:pw@h:3128",
+    }.get(setting, SECRET)
+    (tmp_path / "file").write_text(value)
+    monkeypatch.setenv(f"MOMENTS_{setting.upper()}_FILE", str(tmp_path / "file"))
+    found = getattr(read_settings(), setting)
+    assert found == ({"a": SECRET} if setting == "token_keys" else value)
+
+
+def test_lists_of_secrets_may_be_empty_files(monkeypatch, tmp_path):
+    (tmp_path / "none").touch()
+    for name in ("TOKEN_KEYS", "SECRET_KEYS_OLD", "EGRESS_PROXY"):
+        monkeypatch.setenv(f"MOMENTS_{name}_FILE", str(tmp_path / "none"))
+    settings = read_settings()
+    assert (settings.token_keys, settings.secret_keys_old) == ({}, "")
+    assert settings.egress_proxy is None
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "cannot read .*missing .No such file or directory.: make it, readable by user"),
+        (b"", "is empty: put the secret into it"),
+        (b" \n", "is empty: put the secret into it"),
+        (b"\xff\xfehush", "is no text in UTF-8"),
+        (b"hush" * 20_000, "has more than 65536 bytes"),
+    ],
+    ids=["missing", "empty", "blank", "binary", "large"],
+)
+def test_a_file_that_holds_no_secret_is_told_by_name_and_not_shown(
+    monkeypatch, tmp_path, content, told
+):
+    file = tmp_path / "missing"
+    if content is not None:
+        file.write_bytes(content)
+    monkeypatch.setenv("MOMENTS_SECRET_KEY_FILE", str(file))
+    with pytest.raises(UsageMistake, match=rf"^MOMENTS_SECRET_KEY_FILE: .*{told}") as refused:
+        read_settings()
+    assert "hush" not in str(refused.value)
+
+
+def test_a_secret_that_is_set_both_ways_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text(SECRET)
+    monkeypatch.setenv("MOMENTS_TOKEN_SECRET", SECRET)
+    monkeypatch.setenv("MOMENTS_TOKEN_SECRET_FILE", str(tmp_path / "file"))
+    with pytest.raises(UsageMistake, match="MOMENTS_TOKEN_SECRET_FILE are both set") as refused:
+        read_settings()
+    assert SECRET not in str(refused.value)
+
+
+def test_what_a_file_holds_is_checked_as_any_setting_is(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("too-short")
+    monkeypatch.setenv("MOMENTS_ADMIN_KEY_FILE", str(tmp_path / "file"))
+    with pytest.raises(UsageMistake, match=r"^MOMENTS_ADMIN_KEY: an API key begins with mk_"):
         read_settings()

@@ -30,25 +30,26 @@ from app.domain.breaker import (
     spends_attempt,
 )
 from app.domain.delivery import State
-from app.domain.post import Event, EventKind, Post
+from app.domain.post import Event, Post
 from app.metrics import Histogram
-from app.wire import WebhookBody, encode_attempt, webhook_body
+from app.wire import WebhookBody, encode_attempt
 from workers.delivery import Item
+from workers.excerpt import without_secrets
 from workers.http.client import Client
 from workers.lanes import Lanes, Offer
+from workers.made_bodies import MadeBodies
+from workers.outage import Outage
 from workers.target import Target
 
 log = logging.getLogger(__name__)
 
 # To read a member off its Enum takes a tenth of a microsecond; these are read for every delivery.
-_ACTIVE = EndpointState.ACTIVE
+_ACTIVE, _UNVERIFIED = EndpointState.ACTIVE, EndpointState.UNVERIFIED
 _SEND, _WAIT, _PARK = Permit.SEND, Permit.WAIT, Permit.PARK
 _START, _OVERFLOW = Offer.START, Offer.OVERFLOW
 _DELIVERED = State.DELIVERED
-_TIMEOUT = Failure.TIMEOUT
+_TIMEOUT, _PROXY, _TUNNEL = Failure.TIMEOUT, Failure.PROXY, Failure.TUNNEL
 
-BODIES_MADE_MAX = 1_024
-BODIES_MADE_BYTES_MAX = 32 * 1024 * 1024
 CANCELLED_POSTS_MAX = 10_000
 UNUSABLE_S = 60.0  # how often it is tried whether an endpoint can be sent to again
 
@@ -86,8 +87,8 @@ class Dispatch:
         self._lanes = lanes
         self._rules = rules
         self._stats = stats
-        self._bodies: OrderedDict[Event, tuple[Post, WebhookBody]] = OrderedDict()
-        self._bodies_bytes = 0
+        self._outage = Outage()
+        self._bodies = MadeBodies()
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._to_start: deque[Item] = deque()
         self._is_starting = False
@@ -96,18 +97,7 @@ class Dispatch:
 
     def body_of(self, post: Post, event: Event) -> WebhookBody:
         """What is sent of an event; made once for all its recipients."""
-        made = self._bodies.get(event)
-        if made is not None and made[0] is post:
-            return made[1]
-        body = webhook_body(post, event)
-        if made is not None:
-            self._bodies_bytes -= size_of(made[1])
-        self._bodies[event] = (post, body)
-        self._bodies_bytes += size_of(body)
-        while len(self._bodies) > BODIES_MADE_MAX or self._bodies_bytes > BODIES_MADE_BYTES_MAX:
-            _, (_, dropped) = self._bodies.popitem(last=False)
-            self._bodies_bytes -= size_of(dropped)
-        return body
+        return self._bodies.of(post, event)
 
     # Taking deliveries in
 
@@ -196,6 +186,10 @@ class Dispatch:
             self._give_back(item)
             self.settle(item, State.CANCELLED, "deleted")
             return
+        if at_ms < self._outage.until_ms:
+            self._give_back(item)
+            self._defer(item, self._outage.until_ms, "proxy")
+            return
         health = target.health
         if health.state is not _ACTIVE or at_ms < health.paused_until_ms:
             permit = may_send(health, at_ms)
@@ -229,7 +223,8 @@ class Dispatch:
         self._go_on(self._lanes.unsent(item.endpoint, monotonic()))
 
     def _release(self, item: Item, outcome: Outcome) -> None:
-        took_s, is_answered = outcome.duration_ms / 1000, outcome.failure is not _TIMEOUT
+        took_s, failure = outcome.duration_ms / 1000, outcome.failure
+        is_answered = failure is not _TIMEOUT and failure is not _TUNNEL
         self._go_on(self._lanes.done(item.endpoint, monotonic(), took_s, is_answered))
 
     def _go_on(self, freed: Sequence[Item]) -> None:
@@ -245,8 +240,33 @@ class Dispatch:
         if outcome.retry_after is not None:
             seconds = without_date(outcome.retry_after, now_ms() / 1000)
             outcome = replace(outcome, retry_after=seconds)
-        self._judge(item, outcome, steady_ms())
+        if outcome.excerpt and item.target is not None and item.target.header_secrets:
+            shown = without_secrets(outcome.excerpt, item.target.header_secrets)
+            outcome = replace(outcome, excerpt=shown)
+        at_ms = steady_ms()
+        if outcome.failure is _PROXY:
+            self._outage.begin(at_ms, outcome.excerpt)
+            self._wait_out(item, outcome, at_ms)
+        else:
+            if self._outage.until_ms and (outcome.status or outcome.failure is _TUNNEL):
+                self._outage.end()
+            self._judge(item, outcome, at_ms)
         self._release(item, outcome)
+
+    def _wait_out(self, item: Item, outcome: Outcome, at_ms: int) -> None:
+        """The egress proxy has an outage: that is no attempt, and says nothing of the endpoint."""
+        self._stats.deferred["proxy"] += 1
+        entry = encode_attempt(item.id, item.attempts + 1, item.started_ms, outcome)
+        self._record(
+            item,
+            State.RETRYING if item.attempts else State.PENDING,
+            item.attempts,
+            at_ms,
+            error=_PROXY,
+            due_ms=self._deferred_until(self._outage.until_ms),
+            log_entry=entry,
+        )
+        _log_attempt(item, outcome)
 
     def _judge(self, item: Item, outcome: Outcome, at_ms: int) -> None:
         """What becomes of the delivery, and of its endpoint."""
@@ -304,17 +324,20 @@ class Dispatch:
     def _park(self, item: Item) -> None:
         self._stats.deferred["parked"] += 1
         state = State.PARKED_RETRYING if item.attempts else State.PARKED_PENDING
-        error = item.error or "parked"
-        self._record(item, state, item.attempts, steady_ms(), status=item.status, error=error)
         target = item.target
         assert target is not None
+        why = "unverified" if target.health.state is _UNVERIFIED else "parked"
+        error = item.error or why
+        self._record(item, state, item.attempts, steady_ms(), status=item.status, error=error)
         if target.health.open_until_ms is not None:
             item.owner.look_after(target.id, target.health.open_until_ms)
+        elif why == "unverified":
+            # It may have been verified just now: whatever is set free then must not miss this one.
+            item.owner.look_after(target.id, steady_ms())
 
     def _defer(self, item: Item, from_ms: int, reason: str) -> None:
         """Back on the schedule, without an attempt spent."""
         self._stats.deferred[reason] += 1
-        wait_ms = self._rules.defer_s * 1000 * random.uniform(1.0, 1.5)
         state = State.RETRYING if item.attempts else State.PENDING
         self._record(
             item,
@@ -323,8 +346,11 @@ class Dispatch:
             steady_ms(),
             status=item.status,
             error=item.error or reason,
-            due_ms=round(from_ms + wait_ms),
+            due_ms=self._deferred_until(from_ms),
         )
+
+    def _deferred_until(self, from_ms: int) -> int:
+        return round(from_ms + self._rules.defer_s * 1000 * random.uniform(1.0, 1.5))
 
     def _put_back(self, items: Iterable[Item]) -> None:
         at_ms = steady_ms()
@@ -397,10 +423,6 @@ class Dispatch:
         await self._client.close(grace_s)
 
 
-def size_of(body: WebhookBody) -> int:
-    return len(body.head) + len(body.tail)
-
-
 def _log_attempt(item: Item, outcome: Outcome) -> None:
     log.info(
         "attempt failed",
@@ -413,12 +435,3 @@ def _log_attempt(item: Item, outcome: Outcome) -> None:
             "duration_ms": round(outcome.duration_ms, 1),
         },
     )
-
-
-def kind_of(post: Post, version: int) -> EventKind:
-    """What the version of a post was, read off its newest one."""
-    if version == 1:
-        return EventKind.CREATED
-    if post.deleted and post.version == version:
-        return EventKind.DELETED
-    return EventKind.UPDATED

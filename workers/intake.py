@@ -23,7 +23,8 @@ from app.wire import (
     stream_fields,
 )
 from workers.delivery import Entry, Item
-from workers.dispatch import Dispatch, kind_of, size_of
+from workers.dispatch import Dispatch
+from workers.made_bodies import kind_of, size_of
 from workers.targets import Targets
 
 if TYPE_CHECKING:

@@ -3,20 +3,21 @@
 They go past lanes and breaker, count for nothing, and are signed like any other request.
 """
 
-import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from dataclasses import dataclass, field, replace
 
 from app.clock import now_ms
 from app.domain.attempt import Outcome
-from app.domain.post import EventKind
+from app.domain.breaker import EndpointState
 from app.errors import ClientClosed, StoreError
 from app.store import keys
 from app.store.client import Store
-from app.wire import encode_attempt, encode_json, rfc3339
+from app.wire import encode_attempt
+from workers.errands import Errands
+from workers.excerpt import without_secrets
 from workers.http.client import Client
+from workers.messages import message_to
 from workers.outcomes import log_ttl_s
 from workers.target import Target
 
@@ -24,7 +25,6 @@ log = logging.getLogger(__name__)
 
 PINGS_MAX = 100  # at once; more are left unanswered, and the api says so
 REPLY_TTL_S = 60
-_DATA = {"ping": True}
 
 
 @dataclass(slots=True)
@@ -49,38 +49,31 @@ class Pings:
         self._client = client
         self._limits = limits
         self._stats = stats
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._errands = Errands("ping", PINGS_MAX)
 
     def send(self, request: str, target: Target) -> None:
-        if len(self._under_way) >= PINGS_MAX:
+        if self._errands.is_full:
             log.warning("too many pings at once", extra={"endpoint": target.id})
-            return
-        ping = asyncio.create_task(self._ping(request, target), name=f"ping-{target.id}")
-        self._under_way.add(ping)
-        ping.add_done_callback(self._note_end)
+        elif target.health.state is EndpointState.UNVERIFIED:
+            log.info("not pinged: unverified", extra={"endpoint": target.id})
+        else:
+            self._errands.begin(self._ping(request, target), target.id)
 
     async def close(self) -> None:
         """Cuts those under way: whoever asked will hear that nobody has answered."""
-        under_way = list(self._under_way)
-        for ping in under_way:
-            ping.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
-
-    def _note_end(self, ping: "asyncio.Task[None]") -> None:
-        self._under_way.discard(ping)
-        if not ping.cancelled() and (error := ping.exception()) is not None:
-            log.error("ping failed", exc_info=error)
+        await self._errands.close()
 
     async def _ping(self, request: str, target: Target) -> None:
         at_ms = now_ms()
         id_ = f"ping-{request}"
-        message = _message(at_ms, target.takes_query)
-        url, head, body = target.request(EventKind.CREATED, id_.encode(), 1, message, at_ms)
+        url, head, body = message_to(target, id_, "ping", {"ping": True}, at_ms)
         try:
             outcome = await self._client.request(url, head, body)
         except ClientClosed:
             return
         self._stats.results[outcome.error or "ok"] += 1
+        shown = without_secrets(outcome.excerpt, target.header_secrets)
+        outcome = replace(outcome, excerpt=shown)
         await self._answer(request, target, encode_attempt(id_, 1, at_ms, outcome), outcome)
 
     async def _answer(self, request: str, target: Target, entry: bytes, outcome: Outcome) -> None:
@@ -96,10 +89,3 @@ class Pings:
                 "ping could not be answered",
                 extra={"endpoint": target.id, "outcome": outcome.error, "error": str(error)},
             )
-
-
-def _message(at_ms: int, as_query: bool) -> bytes:
-    fields = {"type": "ping", "timestamp": rfc3339(at_ms)}
-    if as_query:
-        return urlencode({**fields, "data": encode_json(_DATA)}).encode()
-    return encode_json({**fields, "data": _DATA})

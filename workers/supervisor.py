@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import secrets
 import socket
@@ -10,7 +11,11 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 from app.domain.breaker import Policy
+from app.domain.bucket import Bucket, Rate
+from app.domain.challenge import ANSWER_BYTES_MAX
+from app.domain.proxy import parse_proxy
 from app.guard import Guard
+from app.resolver import Resolver
 from app.sealing import Sealer
 from app.settings import Settings
 from app.store import keys
@@ -20,11 +25,13 @@ from app.store.endpoints import Endpoints
 from app.store.epoch import EpochWatch
 from app.store.leases import Leases, Slot
 from app.store.posts import Posts
+from workers.challenges import ChallengeLimits, Challenges, ChallengeStats
 from workers.delivery import Item
 from workers.dispatch import Dispatch, DispatchRules, DispatchStats
 from workers.fanout import FanoutShard
 from workers.http.client import Client
 from workers.http.limits import Limits as HttpLimits
+from workers.http.proxied import ProxyDialer
 from workers.http.stats import Stats as HttpStats
 from workers.http.tls import client_context
 from workers.intake import Intake
@@ -57,6 +64,7 @@ class WorkerStats:
     dispatch: DispatchStats = field(default_factory=DispatchStats)
     outcomes: OutcomeStats = field(default_factory=OutcomeStats)
     pings: PingStats = field(default_factory=PingStats)
+    challenges: ChallengeStats = field(default_factory=ChallengeStats)
     janitor: JanitorStats = field(default_factory=JanitorStats)
     tenure: TenureStats = field(default_factory=TenureStats)
     watcher: WatcherStats = field(default_factory=WatcherStats)
@@ -182,8 +190,17 @@ class _Sending:
     ) -> None:
         self._settings = settings
         self._store = store
+        self._shards = shards
         self._stats = stats
-        guard = Guard(allow=settings.allow_cidrs, allow_ports=settings.allow_ports)
+        is_proxied = settings.egress_proxy is not None
+        self._guard = Guard(
+            allow=settings.allow_cidrs,
+            allow_ports=settings.allow_ports,
+            resolves=not (is_proxied and settings.egress_proxy_resolves),
+        )
+        # Apart from that of the guard, whose threads receivers' names can hold.
+        self._resolver = Resolver(threads_max=2)
+        self._tls = client_context(settings.ca_file)
         limits = HttpLimits(
             deadline_s=settings.request_deadline_s,
             idle_s=settings.idle_connection_s,
@@ -193,8 +210,9 @@ class _Sending:
             body_bytes_max=settings.response_bytes_max,
             excerpt_bytes_max=settings.excerpt_bytes_max,
         )
-        self._client = Client(guard, limits=limits, tls=client_context(settings.ca_file))
-        self._guard = guard
+        self._client = self._make_client(limits)
+        self._challenger = self._make_client(_challenge_limits(settings))
+        self._challenge_bucket = Bucket(Rate.of(settings.challenges_per_s_max))
         stats.http = self._client.stats
         lanes = stats.lanes = Lanes[Item](
             LaneLimits(
@@ -219,13 +237,23 @@ class _Sending:
         self._room = stats.room = Room(settings.held_max)
         self._turns: Turns[Beginning] = Turns()
 
+    def _make_client(self, limits: HttpLimits) -> Client:
+        settings, tls = self._settings, self._tls
+        proxy = None
+        if settings.egress_proxy is not None:
+            address = parse_proxy(settings.egress_proxy)
+            proxy = ProxyDialer(address, self._resolver.resolve, tls, limits)
+        return Client(self._guard, limits=limits, tls=tls, proxy=proxy)
+
     async def run(self) -> None:
         """Begins what the shards have read, until it is cancelled."""
         await self._turns.run(lambda beginning: beginning[0].owner.begin(*beginning))
 
     async def close(self) -> None:
         await self.dispatch.close(grace_s=1.0)
+        await self._challenger.close(grace_s=0.0)
         self._guard.close()
+        self._resolver.close()
 
     def _pings(self, slot: Slot) -> Pings:
         return Pings(
@@ -234,6 +262,26 @@ class _Sending:
             client=self._client,
             limits=PingLimits(self._settings.attempt_log_max, self._settings.retention_s),
             stats=self._stats.pings,
+        )
+
+    def _challenges(self, schedule: Schedule) -> Challenges:
+        settings = self._settings
+        return Challenges(
+            self._store,
+            shards=self._shards,
+            client=self._challenger,
+            bucket=self._challenge_bucket,
+            limits=ChallengeLimits(
+                schedule_s=settings.verify_schedule_s,
+                per_host_max=settings.challenges_per_host_max,
+                deadline_s=settings.request_deadline_s,
+                excerpt_bytes_max=settings.excerpt_bytes_max,
+                log_max=settings.attempt_log_max,
+                retention_s=settings.retention_s,
+                changes_max=settings.changes_max,
+            ),
+            schedule=schedule,
+            stats=self._stats.challenges,
         )
 
     def shard(self, slot: Slot, term: Term, watcher: StreamWatcher, token: bytes) -> Job:
@@ -245,6 +293,7 @@ class _Sending:
             targets=self._targets,
             dispatch=self.dispatch,
             pings=self._pings(slot),
+            challenges=self._challenges(schedule),
             schedule=schedule,
             drain_gap_ms=settings.drain_gap_ms,
             changes_max=settings.changes_max,
@@ -281,6 +330,20 @@ class _Sending:
             stats=self._stats.sender,
             outcome_stats=self._stats.outcomes,
         )
+
+
+def _challenge_limits(settings: Settings) -> HttpLimits:
+    """So many connections that the rate is reached first; none is kept for long."""
+    at_once = math.ceil(settings.challenges_per_s_max * (settings.request_deadline_s + 1)) + 1
+    return HttpLimits(
+        deadline_s=settings.request_deadline_s,
+        idle_s=1.0,
+        origin_connections_max=settings.host_in_flight_max,
+        connections_max=at_once,
+        waiting_max=at_once,
+        body_bytes_max=ANSWER_BYTES_MAX,
+        excerpt_bytes_max=ANSWER_BYTES_MAX,
+    )
 
 
 def _rules(settings: Settings) -> DispatchRules:

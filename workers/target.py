@@ -10,6 +10,7 @@ from app.domain.post import EventKind
 from app.domain.signature import Sign, sign_with
 from app.errors import BadSecret
 from app.store.endpoints import Endpoint
+from workers.excerpt import secret_forms
 
 _METHODS = {EventKind.CREATED: b"POST", EventKind.UPDATED: b"PUT", EventKind.DELETED: b"DELETE"}
 _USER_AGENT = f"moments/{__version__}".encode()
@@ -29,6 +30,7 @@ class Target:
         "_sign",
         "_signs_until_ms",
         "_target",
+        "header_secrets",
         "health",
         "host",
         "id",
@@ -54,7 +56,8 @@ class Target:
         self.load(endpoint, now_ms, allow_ports)
 
     def load(self, endpoint: Endpoint, now_ms: int, allow_ports: tuple[int, ...]) -> None:
-        """Takes over what the endpoint is now; a pause, which is not stored, goes on.
+        """Takes over what the endpoint is now; a pause, which is not stored, goes on. What is known
+        of its health here and not written yet stays, unless it is another address's.
 
         Raises `UrlRejected` or `BadSecret`, and is as it was then.
         """
@@ -67,7 +70,8 @@ class Target:
         self.host = self.url.host
         self.rate_per_s = endpoint.rate_per_s
         self.retry_schedule_s = endpoint.retry_schedule_s
-        if not self.is_unwritten:
+        is_about_address = "unverified" in (endpoint.state, self.health.state)
+        if is_about_address or not self.is_unwritten:
             self.health = replace(
                 _health(endpoint),
                 paused_until_ms=self.health.paused_until_ms,
@@ -77,11 +81,23 @@ class Target:
         self.takes_query = endpoint.method == "GET"
         self._target = url.target.encode()
         self._head = self._common_headers(headers)
+        self.header_secrets = secret_forms(headers.values())
         self._sign, self._signs_until_ms = signing
 
     @property
     def user(self) -> str:
         return self._endpoint.user
+
+    @property
+    def url_text(self) -> str:
+        """As it was given."""
+        return self._endpoint.url
+
+    @property
+    def challenges(self) -> int:
+        """How many it was sent, since it has this address."""
+        verification = self._endpoint.verification
+        return 0 if verification is None else verification.challenges
 
     def _common_headers(self, own: Mapping[str, str]) -> bytes:
         lines = [

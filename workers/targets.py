@@ -46,6 +46,12 @@ class Targets:
         """How many of those known have an open breaker; looks at all of them."""
         return sum(1 for t in self._kept.values() if t.health.state is EndpointState.OPEN)
 
+    @property
+    def unverified(self) -> int:
+        """How many of those known have not echoed a challenge yet; looks at all of them."""
+        kept = self._kept.values()
+        return sum(1 for t in kept if t.health.state is EndpointState.UNVERIFIED)
+
     def get(self, endpoint_id: str) -> Target | None:
         """The target, if it is known here."""
         return self._kept.get(endpoint_id)

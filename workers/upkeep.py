@@ -1,4 +1,4 @@
-"""Looks after the endpoints of one shard: changes made by calls, probes, drains."""
+"""Looks after the endpoints of one shard: changes made by calls, challenges, probes, drains."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ from app.store.client import Store
 from app.store.replies import pairs
 from app.store.retries import reschedule
 from app.wire import stream_fields
+from workers.challenges import Challenges
 from workers.dispatch import UNUSABLE_S, Dispatch
 from workers.pings import Pings
 from workers.schedule import Schedule
@@ -44,6 +45,7 @@ class Upkeep:
         targets: Targets,
         dispatch: Dispatch,
         pings: Pings,
+        challenges: Challenges,
         schedule: Schedule,
         drain_gap_ms: float,
         changes_max: int,
@@ -53,6 +55,7 @@ class Upkeep:
         self._targets = targets
         self._dispatch = dispatch
         self._pings = pings
+        self._challenges = challenges
         self._schedule = schedule
         self._drain_gap_ms = drain_gap_ms
         self._changes_max = changes_max
@@ -69,6 +72,7 @@ class Upkeep:
 
     async def close(self) -> None:
         await self._pings.close()
+        await self._challenges.close()
 
     # What calls have changed
 
@@ -124,18 +128,23 @@ class Upkeep:
             # Enabling and deleting have put it among those to be looked after at once.
             self.expect(steady_ms())
         for entry, fields in changes:
-            if b"p" in fields:
-                await self._ping(entry, fields[b"p"].decode(), fields[b"e"].decode())
+            if b"p" in fields or b"v" in fields:
+                await self._ask(entry, fields)
             if b"w" in fields:
                 owner.expect(steady_ms())
 
-    async def _ping(self, entry: bytes, request: str, endpoint: str) -> None:
-        """Sends a ping, unless the owner before has."""
+    async def _ask(self, entry: bytes, fields: dict[bytes, bytes]) -> None:
+        """Sends a ping or a challenge, unless the owner before has."""
         if await self._store.execute("XDEL", keys.changes(self._shard), entry) == 0:
             return
+        endpoint = fields[b"e"].decode()
         target = (await self._targets.load([endpoint])).targets.get(endpoint)
-        if target is not None:
-            self._pings.send(request, target)
+        if target is None:
+            return
+        if b"p" in fields:
+            self._pings.send(fields[b"p"].decode(), target)
+        else:
+            self._challenges.send(fields[b"v"].decode(), target)
 
     def _drop(self, endpoint: str) -> None:
         """The endpoint is gone: so is what waits for it here."""
@@ -145,7 +154,8 @@ class Upkeep:
     # Probes and drains
 
     async def look_after_due(self) -> None:
-        """Probes open endpoints and drains those that have come back, each at its time."""
+        """Probes open endpoints, drains those that have come back, and challenges those that are to
+        be verified, each at its time."""
         if self.next_due_ms is None or self.next_due_ms > steady_ms():
             return
         self.next_due_ms = None  # what is asked for meanwhile counts as well
@@ -196,6 +206,8 @@ class Upkeep:
             moved = await self._set_free(endpoint, DRAIN_MAX)
             return at_ms if moved else None
         health = target.health
+        if health.state is EndpointState.UNVERIFIED:
+            return self._challenges.begin(target)
         if target.is_unwritten:
             return at_ms + AGAIN_MS
         if health.state is EndpointState.ACTIVE:

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import NoReturn
@@ -29,9 +29,11 @@ from app.api.services import Services
 from app.api.stats import Stats, register
 from app.wire import encode_json
 
+Pages = Callable[[Services, Doorkeeper], Sequence[BaseRoute]]
 
-def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette:
-    """The API; `pages` are further routes, e.g. of the console.
+
+def create_app(services: Services, pages: Pages | None = None) -> Starlette:
+    """The API; `pages` makes further routes, those of the console.
 
     Its lifespan runs what long polls and the canary need. Before stopping the server, call
     `services.waiters.release()`: else long polls hold it up for as long as they wait.
@@ -44,8 +46,12 @@ def create_app(services: Services, pages: Sequence[BaseRoute] = ()) -> Starlette
 
     register(services.metrics, services.stats, services.waiters, services.rates)
     description()  # encoded before the first request, which would have to wait for it
+    doorkeeper = make_doorkeeper(services)
+    routes = make_routes(ALL_CALLS, services, doorkeeper)
+    if pages is not None:
+        routes += pages(services, doorkeeper)
     app = Starlette(
-        routes=[*make_routes(ALL_CALLS, services), *pages],
+        routes=routes,
         middleware=[Middleware(Problems, stats=services.stats)],
         exception_handlers={HTTPException: _pass_on},
         lifespan=lifespan,
@@ -93,18 +99,24 @@ def description() -> bytes:
     return encode_json(document(ALL_CALLS))
 
 
-def make_routes(calls: Iterable[Call], services: Services) -> list[BaseRoute]:
+def make_doorkeeper(services: Services) -> Doorkeeper:
+    return Doorkeeper(
+        services.api_keys,
+        services.tokens,
+        services.rates,
+        services.sessions,
+        answer_timeout_s=services.limits.answer_timeout_s,
+        proxies=services.limits.trusted_proxies,
+    )
+
+
+def make_routes(
+    calls: Iterable[Call], services: Services, doorkeeper: Doorkeeper
+) -> list[BaseRoute]:
     """One route for each path, in the order of the table."""
     by_path: dict[str, list[Call]] = defaultdict(list)
     for call in calls:
         by_path[call.path].append(call)
-    doorkeeper = Doorkeeper(
-        services.api_keys,
-        services.tokens,
-        services.rates,
-        answer_timeout_s=services.limits.answer_timeout_s,
-        proxies=services.limits.trusted_proxies,
-    )
     return [
         Route(_pattern(path), Resource(group, services, doorkeeper), name=path)
         for path, group in by_path.items()

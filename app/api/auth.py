@@ -11,12 +11,13 @@ from starlette.types import Scope as HttpScope
 from app.api.deadline import within
 from app.api.problems import FORBIDDEN, UNAUTHENTICATED, Problem
 from app.api.rates import Rates, Told
+from app.api.sessions import CSRF_HEADER, Session, Sessions
 from app.domain.address import Network
 from app.domain.bucket import Rate
 from app.domain.client import client_of
 from app.domain.credential import is_api_key
 from app.errors import BadToken, ExpiredToken
-from app.store.apikeys import ApiKeys, Scope
+from app.store.apikeys import ApiKey, ApiKeys, Scope
 from app.tokens import TokenVerifier
 
 CREDENTIAL_SIZE_MAX = 4_096
@@ -47,12 +48,14 @@ _OWNERS = frozenset({Access.OWN_FEED, Access.OWN_CURSOR})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody with an API key (its id and scopes), or a user with their token."""
+    """Somebody with an API key (its id, its scopes, whether endpoints it makes have to echo a
+    challenge), or a user with their token."""
 
     key: str | None = None
     scopes: frozenset[Scope] = frozenset()
     user: str | None = None
     rate: Rate | None = None  # that the key was made with
+    verify_endpoints: bool = False
 
     @property
     def is_admin(self) -> bool:
@@ -66,16 +69,19 @@ class Caller:
 
 
 NOBODY = Caller()
+_OF_SESSION = frozenset({b"cookie", CSRF_HEADER})
 
 
 class Doorkeeper:
-    """Finds out who calls from the Authorization header, and how often."""
+    """Finds out who calls, and how often: from the Authorization header, or from the session of a
+    browser when there is none."""
 
     def __init__(
         self,
         api_keys: ApiKeys,
         tokens: TokenVerifier,
         rates: Rates,
+        sessions: Sessions | None = None,
         *,
         answer_timeout_s: float,
         proxies: Collection[Network] = (),
@@ -83,6 +89,7 @@ class Doorkeeper:
         self._api_keys = api_keys
         self._tokens = tokens
         self._rates = rates
+        self._sessions = sessions
         self._answer_timeout_s = answer_timeout_s
         self._proxies = proxies
 
@@ -94,13 +101,16 @@ class Doorkeeper:
         if access is Access.PUBLIC:
             return NOBODY
         if authorization is None:
+            caller = await self._of_session(request)
+            if caller is not None:
+                return caller
             raise _unauthenticated("Send `Authorization: Bearer <key or token>`.", None)
         scheme, _, credential = authorization.decode("latin-1").partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not 0 < len(credential) <= CREDENTIAL_SIZE_MAX:
             raise _unauthenticated("Send `Authorization: Bearer <key or token>`.", None)
         if is_api_key(credential):
-            return await self._find_key(credential, request)
+            return await self.find_key(credential, request)
         return self._verify_token(credential, request)
 
     def count(self, caller: Caller) -> Told:
@@ -118,15 +128,33 @@ class Doorkeeper:
         if access is not Access.PUBLIC and not caller.may(access, path):
             raise _forbidden(access, caller)
 
-    async def _find_key(self, secret: str, request: HttpScope) -> Caller:
+    async def find_key(self, secret: str, request: HttpScope) -> Caller:
+        """Whose key this is. Else a 401 `Problem`, or 429 after too many of them."""
         if self._rates.knows_failures and not self._api_keys.has_found(secret):
             await self._hold_up(request)
         key = await within(self._answer_timeout_s, self._api_keys.find(secret))
         if key is None:
             self._rates.spend_of_failure(self._address(request))
             raise _unauthenticated("This key is not one of ours, or it was revoked.")
-        rate = None if key.rate_per_s is None else Rate.of(key.rate_per_s)
-        return Caller(key=key.id, scopes=key.scopes, rate=rate)
+        return _caller(key)
+
+    async def _of_session(self, request: HttpScope) -> Caller | None:
+        """None without a session, and for one whose key is gone. A 403 `Problem` when a page of
+        another site may have sent the request."""
+        if self._sessions is None:
+            return None
+        headers = {name: value for name, value in request["headers"] if name in _OF_SESSION}
+        session = self._sessions.find(headers.get(b"cookie", b""))
+        if session is None:
+            return None
+        if not session.is_from_our_page(headers.get(CSRF_HEADER)):
+            raise Problem(FORBIDDEN, "A session needs the X-CSRF-Token of its page with it.")
+        return await self.caller_of(session)
+
+    async def caller_of(self, session: Session) -> Caller | None:
+        """Whose session this is; None when the key it was opened with is gone."""
+        key = await within(self._answer_timeout_s, self._api_keys.find_by(session.key))
+        return None if key is None else _caller(key)
 
     async def _hold_up(self, request: HttpScope) -> None:
         """A guess of one who guesses a lot. Whether it is right must not be told any sooner: one
@@ -151,6 +179,11 @@ class Doorkeeper:
             if name == b"x-forwarded-for"
         ]
         return client_of(None if peer is None else peer[0], forwarded, self._proxies)
+
+
+def _caller(key: ApiKey) -> Caller:
+    rate = None if key.rate_per_s is None else Rate.of(key.rate_per_s)
+    return Caller(key.id, key.scopes, rate=rate, verify_endpoints=key.verify_endpoints)
 
 
 def _rejected(error: BadToken) -> Problem:

@@ -10,7 +10,7 @@ from app.api.answers import Answer, model_answer
 from app.api.call import Ask
 from app.api.deliveries import show_attempt
 from app.api.pages import in_order, newest_first
-from app.api.problems import invalid, not_found
+from app.api.problems import CONFLICT, Problem, invalid, not_found
 from app.api.schemas import endpoints as schemas
 from app.api.schemas.deliveries import Attempts, Scheduled
 from app.api.schemas.endpoints import DEFAULT_TYPES, EndpointChange, NewEndpoint, Recovery, Rotation
@@ -26,7 +26,14 @@ from app.domain.signature import (
     new_secret,
     new_signing_key,
 )
-from app.errors import BadSecret, Blocked, NoSender, Unresolved, UrlRejected
+from app.errors import (
+    BadSecret,
+    Blocked,
+    EndpointUnverified,
+    NoSender,
+    Unresolved,
+    UrlRejected,
+)
 from app.store.endpoints import Endpoint
 from app.wire import AttemptEntry, rfc3339
 
@@ -36,7 +43,8 @@ _DEFAULTS: dict[str, Any] = {"types": tuple(DEFAULT_TYPES), "method": "POST", "h
 
 
 async def create(ask: Ask[Nothing, NewEndpoint]) -> Answer:
-    """Makes an endpoint: events of a user are sent to this address from now on."""
+    """Makes an endpoint: events of a user are sent to this address from now on, or, when it has to
+    be verified, once it has echoed a challenge."""
     body, services = ask.body, ask.services
     secret = _made_secret(body.signing) if body.secret is None else _checked_secret(body)
     _check_schedule(body.retry_schedule_s, services.limits)
@@ -51,6 +59,7 @@ async def create(ask: Ask[Nothing, NewEndpoint]) -> Answer:
         description=body.description,
         secret=secret,
         now_ms=now_ms(),
+        verify=_verifies(ask),
     )
     return model_answer(201, _with_secret(endpoint))
 
@@ -69,13 +78,15 @@ async def of_user(ask: Ask[Page, Nothing]) -> Answer:
 
 
 async def change(ask: Ask[Nothing, EndpointChange]) -> Answer:
-    """Changes the options that are named, and no other."""
+    """Changes the options that are named, and no other. Another url may have to be verified."""
     endpoints, id_ = ask.services.endpoints, ask.path["endpoint"]
     unchanged = await endpoints.get(id_)
     if unchanged is None:
         raise not_found("endpoint")
     changes = await _changes(ask.body, ask.services)
-    return _answer(ask, await endpoints.change(id_, changes) if changes else unchanged)
+    if changes:
+        return _answer(ask, await endpoints.change(id_, changes, verify=_verifies(ask)))
+    return _answer(ask, unchanged)
 
 
 async def delete(ask: Ask[Nothing, Nothing]) -> Answer:
@@ -104,16 +115,36 @@ async def enable(ask: Ask[Nothing, Nothing]) -> Answer:
 
 async def ping(ask: Ask[Nothing, Nothing]) -> Answer:
     """Has a webhook sent now by whoever owns the endpoint, and answers with what came of it."""
-    services, id_ = ask.services, ask.path["endpoint"]
-    await _check_exists(services, id_)
-    if not await services.endpoints.has_sender(id_):
-        raise NoSender("no worker sends to this endpoint now: is one running?")
-    attempt = await services.endpoints.ping(id_, services.limits.ping_timeout_s)
+    services, endpoint = ask.services, await _sent_to(ask)
+    if endpoint.state == "unverified":
+        raise EndpointUnverified("this endpoint has to echo a challenge first: ask for :verify")
+    attempt = await services.endpoints.ping(endpoint.id, services.limits.ping_timeout_s)
     return model_answer(200, show_attempt(attempt))
 
 
+async def verify(ask: Ask[Nothing, Nothing]) -> Answer:
+    """Has a challenge sent now to an endpoint that is unverified, and answers with what came of it:
+    without an error it is verified."""
+    services, endpoint = ask.services, await _sent_to(ask)
+    if endpoint.state != "unverified":
+        raise Problem(CONFLICT, "This endpoint has no challenge to echo: it is sent to already.")
+    attempt = await services.endpoints.challenge(endpoint.id, services.limits.ping_timeout_s)
+    return model_answer(200, show_attempt(attempt))
+
+
+async def _sent_to(ask: Ask[Nothing, Nothing]) -> Endpoint:
+    """The endpoint, if a worker can send something to it now."""
+    endpoints, id_ = ask.services.endpoints, ask.path["endpoint"]
+    endpoint = await endpoints.get(id_)
+    if endpoint is None:
+        raise not_found("endpoint")
+    if not await endpoints.has_sender(id_):
+        raise NoSender("no worker sends to this endpoint now: is one running?")
+    return endpoint
+
+
 def waits_s(ask: Ask[Nothing, Nothing]) -> float:
-    """How long a ping may be under way."""
+    """How long a ping or a challenge may be under way."""
     return ask.services.limits.ping_timeout_s
 
 
@@ -139,6 +170,11 @@ async def attempts(ask: Ask[Page, Nothing]) -> Answer:
     entries, next_ = newest_first(found, ask.query, _name)
     items = [show_attempt(entry) for entry in entries]
     return model_answer(200, Attempts(items=items, next=next_))
+
+
+def _verifies(ask: Ask[Any, Any]) -> bool:
+    """Whether an address has to echo a challenge when this caller gives it."""
+    return ask.services.limits.verify_endpoints or ask.caller.verify_endpoints
 
 
 def _place(endpoint: Endpoint) -> str:
@@ -187,7 +223,17 @@ def _fields(endpoint: Endpoint, with_headers: bool) -> dict[str, Any]:
         "open_until": _time(endpoint.open_until_ms),
         "signing": endpoint.signing,
         "public_key": _public_key(endpoint),
+        "verification": _verification(endpoint),
     }
+
+
+def _verification(endpoint: Endpoint) -> schemas.Verification | None:
+    found = endpoint.verification
+    if found is None:
+        return None
+    return schemas.Verification(
+        challenges=found.challenges, last_error=found.last_error, next_at=_time(found.next_at_ms)
+    )
 
 
 def _time(at_ms: int | None) -> str | None:

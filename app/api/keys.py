@@ -16,7 +16,11 @@ async def create(ask: Ask[Nothing, NewKey]) -> Answer:
     body = ask.body
     scopes = frozenset(Scope(word) for word in body.scopes)
     key, secret = await ask.services.api_keys.create(
-        body.name, scopes, now_ms(), rate_per_s=body.rate_per_s
+        body.name,
+        scopes,
+        now_ms(),
+        rate_per_s=body.rate_per_s,
+        verify_endpoints=body.verify_endpoints,
     )
     return model_answer(201, MadeKey(**dict(_show(key)), key=secret))
 
@@ -45,6 +49,7 @@ def _show(key: ApiKey) -> Key:
         hint=key.hint,
         name=key.name,
         scopes=scopes,
+        verify_endpoints=key.verify_endpoints,
         created_at=rfc3339(key.created_at_ms),
         rate_per_s=key.rate_per_s,
     )

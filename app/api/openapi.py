@@ -73,6 +73,7 @@ _CONFLICTS = frozenset(
     {
         *("posts_accept", "posts_edit", "endpoints_create", "keys_create", "tokens_create"),
         *("graph_befriend", "graph_follow", "graph_block"),
+        *("endpoints_enable", "endpoints_ping", "endpoints_verify"),
     }
 )
 

@@ -48,6 +48,7 @@ UNSUPPORTED_MEDIA = Kind(415, "unsupported-media-type", "The body is of a wrong 
 INVALID = Kind(422, "invalid", "The request holds something that cannot be taken")
 HEAD_TOO_LARGE = Kind(431, "head-too-large", "The head of the request is too large")
 TOO_MANY_HEADERS = Kind(431, "too-many-headers", "The request has too many headers")
+TOO_MANY_CHALLENGES = Kind(429, "too-many-challenges", "This host is challenged too often")
 TOO_MANY_WAITS = Kind(429, "too-many-waits", "This user waits too often at once")
 TOO_MANY_REQUESTS = Kind(429, "too-many-requests", "This key or user calls too often")
 TOO_MANY_POSTS = Kind(429, "too-many-posts", "This author posts too often")
@@ -133,6 +134,8 @@ def problem_of(error: Exception) -> Problem:
             return error
         case errors.Refused():
             return _refused(error)
+        case errors.TooManyChallenges():
+            return unavailable(TOO_MANY_CHALLENGES, _sentence(error), 60)
         case errors.StoreError() | errors.BacklogFull() | errors.NoSender():
             return _later(error) or _unforeseen(error)
         case HTTPException(status_code=404):  # the one that the framework raises by itself
@@ -147,7 +150,7 @@ def _refused(error: errors.Refused) -> Problem:
             return Problem(NOT_FOUND, _sentence(error))
         case errors.IdempotencyMismatch():
             return Problem(IDEMPOTENCY_MISMATCH, _sentence(error))
-        case errors.PostDeleted():
+        case errors.PostDeleted() | errors.EndpointUnverified():
             return Problem(CONFLICT, _sentence(error))
         case _:
             return Problem(LIMIT_REACHED, _sentence(error))

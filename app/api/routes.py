@@ -64,6 +64,8 @@ CALLS: tuple[Call, ...] = (
     Call("POST",   ENDPOINT + "/secret:rotate", ADMIN,      endpoints.rotate,   200, FullEndpoint),
     Call("POST",   ENDPOINT + ":ping",          ADMIN,      endpoints.ping,     200, Attempt,
          waits_s=endpoints.waits_s),
+    Call("POST",   ENDPOINT + ":verify",        ADMIN,      endpoints.verify,   200, Attempt,
+         waits_s=endpoints.waits_s),
     Call("POST",   ENDPOINT + ":enable",        ADMIN,      endpoints.enable,   200, Endpoint),
     Call("POST",   ENDPOINT + ":recover",       ADMIN,      endpoints.recover,  202, Scheduled),
     Call("GET",    ENDPOINT + "/attempts",      READ,       endpoints.attempts, 200, Attempts),

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass, field
 
 from app.api.rates import Rates
+from app.api.sessions import Sessions
 from app.api.stats import Stats
 from app.api.waiters import Waiters
 from app.clock import now_ms
@@ -46,6 +47,7 @@ class Limits:
     token_ttl_max_s: int = 30 * 86_400
     posts_backlog_max: int = 100_000
     trusted_proxies: tuple[Network, ...] = ()
+    verify_endpoints: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -61,6 +63,7 @@ class Limits:
             token_ttl_max_s=settings.token_ttl_max_s,
             posts_backlog_max=settings.posts_backlog_max,
             trusted_proxies=settings.trusted_proxies,
+            verify_endpoints=settings.verify_endpoints,
         )
 
 
@@ -85,6 +88,7 @@ class Services:
     metrics: Metrics
     limits: Limits = field(default_factory=Limits)
     rates: Rates = field(default_factory=Rates)
+    sessions: Sessions | None = None  # without them there is no console
     stats: Stats = field(default_factory=Stats)
     admin_key: str | None = None
     watch: EpochWatch | None = None

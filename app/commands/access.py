@@ -22,11 +22,14 @@ def make_key(
     scopes: Sequence[str],
     rate_per_s: float | None = None,
     *,
+    verify_endpoints: bool = False,
     as_json: bool,
 ) -> None:
     """Prints the new key alone on standard output, for scripts to catch."""
-    asked = {"name": name, "scopes": list(scopes), "rate_per_s": rate_per_s}
-    made = api.call("POST", "/v1/keys", asked)
+    wanted: dict[str, Any] = {"name": name, "scopes": list(scopes), "rate_per_s": rate_per_s}
+    if verify_endpoints:
+        wanted["verify_endpoints"] = True
+    made = api.call("POST", "/v1/keys", wanted)
     if as_json:
         say(json.dumps(made))
         return
@@ -43,7 +46,7 @@ def list_keys(api: ApiClient, *, as_json: bool) -> None:
         "id", "begins with", "name", "scopes", "rate", "created", box=None, pad_edge=False
     )
     for key in keys:
-        scopes = ", ".join(key["scopes"])
+        scopes = ", ".join(key["scopes"]) + " (verifies endpoints)" * key["verify_endpoints"]
         rate = f"{key['rate_per_s']:g}/s" if "rate_per_s" in key else ""
         cells = (key["id"], key["hint"], key["name"], scopes, rate, key["created_at"])
         table.add_row(*map(plain, cells))

@@ -11,6 +11,7 @@ from app.api.app import create_app
 from app.api.http import BoundedHttp, Connections, HttpLimits
 from app.api.rates import Rates
 from app.api.services import Limits, Services
+from app.api.sessions import Sessions
 from app.api.waiters import Waiters
 from app.bounds import told_bounds
 from app.commands.environment import variable
@@ -18,6 +19,7 @@ from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
+from app.console.pages import pages
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
 from app.sealing import Sealer
@@ -94,12 +96,19 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         ledger=Ledger(store, shards, posts, changes_max=settings.changes_max),
         api_keys=ApiKeys(store, api_keys_max=settings.api_keys_max),
         waiters=Waiters(node, shards, waits_max=settings.feed_waits_max),
-        guard=Guard(allow=settings.allow_cidrs, allow_ports=settings.allow_ports),
+        guard=Guard(
+            allow=settings.allow_cidrs,
+            allow_ports=settings.allow_ports,
+            resolves=not settings.egress_proxy_resolves,
+        ),
         tokens=make_verifier(settings),
         token_secret=settings.token_secret,
         metrics=process_metrics("api"),
         limits=Limits.of(settings),
         rates=Rates.of(settings),
+        sessions=(
+            Sessions(sealer, session_s=settings.console_session_s) if settings.console else None
+        ),
         admin_key=settings.admin_key,
         watch=opened.watch(),
     )
@@ -116,7 +125,7 @@ async def _serve(
         releasing = tasks.create_task(_release(services, stop), name="release")
         settle_memory()
         await serve(
-            create_app(services),
+            create_app(services, pages if settings.console else None),
             listener,
             stop,
             grace_s=math.ceil(settings.drain_timeout_s),

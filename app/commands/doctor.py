@@ -9,13 +9,14 @@ import socket
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich.text import Text
 
 from app.clock import now_ms
 from app.commands.data_dir import ADMIN_KEY, SECRET_KEY, TOKEN_SECRET, read_secret
+from app.commands.egress import look_at_egress
 from app.commands.environment import read_settings, variable
 from app.commands.finding import Finding, Level, fault, ok, warning
 from app.commands.signals import PARENT_PIPE
@@ -23,8 +24,10 @@ from app.commands.store_findings import Clock, look_at_store
 from app.commands.terminal import console, say
 from app.commands.token_keys import make_verifier
 from app.errors import BadSealingKey, CommandFailed, EmbeddedServerError
+from app.log import mask
 from app.sealing import Sealer
-from app.settings import Settings
+from app.secret_files import FILE
+from app.settings import SECRET_SETTINGS, Settings
 from app.store.embedded import EmbeddedServer, server_binary, socket_path
 from app.tokens import has_token_keys
 
@@ -36,7 +39,7 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "bold red"}
 
 async def doctor(data: Path, *, as_json: bool) -> None:
     """Prints what it finds. Raises CommandFailed when something has to change."""
-    findings = await diagnose(data)
+    findings = [replace(one, text=mask(one.text)) for one in await diagnose(data)]
     faults = sum(one.level is Level.FAULT for one in findings)
     if as_json:
         say(json.dumps({"ok": not faults, "findings": [asdict(one) for one in findings]}))
@@ -68,6 +71,7 @@ async def diagnose(data: Path, clock: Clock = now_ms) -> list[Finding]:
     except CommandFailed as error:
         return [*findings, fault("settings", str(error))]
     findings += [_tell_settings(), *_look_at_secrets(settings), _look_at_file_limit(settings)]
+    findings += await look_at_egress(settings)
     if _has_own_store(settings):
         return findings + await look_at_store(settings, clock)
     return findings + await _look_at_bundled_store(settings, data, clock)
@@ -81,6 +85,7 @@ def _has_own_store(settings: Settings) -> bool:
 def _look_at_variables() -> Iterator[Finding]:
     """A misspelt variable would be passed over in silence."""
     prefix, known = variable(""), {name.upper() for name in Settings.model_fields}
+    known |= {name.upper() + FILE for name in SECRET_SETTINGS}
     for name in sorted(os.environ):
         setting = name.upper().removeprefix(prefix)
         if not name.upper().startswith(prefix) or setting in known or name == PARENT_PIPE:
@@ -202,7 +207,11 @@ async def _look_at_bundled_store(settings: Settings, data: Path, clock: Clock) -
     if not _is_served(path):
         start = f"moments up --data {shlex.quote(str(data))}"
         return [warning("store", f"it does not run: start it with `{start}`, then ask again")]
-    return await look_at_store(settings.model_copy(update={"redis_url": url}), clock)
+    return await look_at_store(_with_bundled_store(settings, url), clock)
+
+
+def _with_bundled_store(settings: Settings, url: str) -> Settings:
+    return settings.model_copy(update={"redis_url": url, "redis_password": None})
 
 
 def _is_served(path: Path) -> bool:

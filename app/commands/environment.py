@@ -1,13 +1,15 @@
 """The settings, read from the environment for a person to understand when they are wrong."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from app.errors import UsageMistake
-from app.settings import Settings
+from app.hidden import hide
+from app.settings import SECRET_VARIABLES, Settings
+from app.store.url import passwords_of
 
 _PREFIX = str(Settings.model_config.get("env_prefix", ""))
 
@@ -32,8 +34,11 @@ def read_settings(**given: Any) -> Settings:
     Raises UsageMistake naming each variable that is wrong, and not its value: it may be a secret.
     """
     chosen = {name: value for name, value in given.items() if value is not None}
+    hide(_secrets_in_environment())
     try:
-        return Settings(**chosen)
+        settings = Settings(**chosen)
+        hide(_secrets(settings))
+        return settings
     except ValidationError as error:
         wrong = "; ".join(
             f"{variable(str(issue['loc'][0])) if issue['loc'] else 'settings'}: {_reason(issue)}"
@@ -42,6 +47,25 @@ def read_settings(**given: Any) -> Settings:
         raise UsageMistake(wrong) from error
     except ValueError as error:  # a text that a setting's own splitting cannot read
         raise UsageMistake(f"a setting cannot be read: {error}") from error
+
+
+_URLS = ("redis_url", "egress_proxy")  # of which only a password is secret
+
+
+def _secrets_in_environment() -> Iterator[str]:
+    """Also of settings that are then refused: an error may quote what it was given."""
+    for setting, name in SECRET_VARIABLES.items():
+        if value := os.environ.get(name):
+            yield from passwords_of(value) if setting in _URLS else (value,)
+
+
+def _secrets(settings: Settings) -> Iterator[str | None]:
+    yield from (settings.admin_key, settings.token_secret, settings.secret_key)
+    yield from settings.token_keys.values()
+    yield from settings.secret_keys_old.split(",")
+    yield settings.redis_password
+    yield from passwords_of(settings.redis_url)
+    yield from passwords_of(settings.egress_proxy or "")
 
 
 def _reason(issue: Any) -> str:

@@ -11,7 +11,7 @@ from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
 from app.errors import CommandFailed
-from app.gateway.door import Operations
+from app.gateway.door import Operations, Rules
 from app.gateway.limits import Limits
 from app.gateway.metrics import register
 from app.gateway.server import Gateway
@@ -59,6 +59,7 @@ def make_gateway(settings: Settings, opened: Opened, metrics: Metrics) -> Gatewa
         epoch=opened.meta.epoch,
         shards=shards,
         limits=Limits.of(settings),
+        rules=Rules.of(settings),
         operations=Operations(unready=_readiness(node), metrics=metrics.render),
         watch=opened.watch().run,
     )

@@ -82,7 +82,7 @@ async def listen(options: Options) -> None:
 
 def _receiver(options: Options, show: Callable[[Received], None]) -> Receiver:
     try:
-        return Receiver(options.secrets, options.plan, show, options.seed)
+        return Receiver(options.secrets, options.plan, show, options.seed, echoes=True)
     except BadSecret as error:
         raise UsageMistake(f"--secret: {error}") from error
 

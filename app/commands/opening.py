@@ -37,7 +37,11 @@ async def opened_store(settings: Settings, stop: asyncio.Event) -> AsyncGenerato
 
     A store that is away is waited for. Raises StoreUnfit when it must not be used as it is.
     """
-    store = connect(settings.redis_url, ack_timeout_ms=settings.ack_timeout_ms)
+    store = connect(
+        settings.redis_url,
+        password=settings.redis_password,
+        ack_timeout_ms=settings.ack_timeout_ms,
+    )
     try:
         yield await _reach(store, settings, stop)
     finally:

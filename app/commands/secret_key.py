@@ -29,7 +29,8 @@ async def rotate(data: Path, *, as_json: bool) -> None:
     settings = _settings_with_key(data)
     vault = Vault(make_sealer(settings))
     try:
-        store = connect(_store_url(settings, data), ack_timeout_ms=settings.ack_timeout_ms)
+        url, password = _store_url(settings, data)
+        store = connect(url, password=password, ack_timeout_ms=settings.ack_timeout_ms)
         try:
             resealed = await _rotate(store, settings, vault)
         finally:
@@ -48,10 +49,11 @@ def _settings_with_key(data: Path) -> Settings:
     return settings
 
 
-def _store_url(settings: Settings, data: Path) -> str:
+def _store_url(settings: Settings, data: Path) -> tuple[str, str | None]:
+    """The URL, and the password that is set beside it: the bundled server has none."""
     if "redis_url" in settings.model_fields_set or not data.exists():
-        return settings.redis_url
-    return EmbeddedServer(data).url
+        return settings.redis_url, settings.redis_password
+    return EmbeddedServer(data).url, None
 
 
 async def _rotate(store: Store, settings: Settings, vault: Vault) -> int:

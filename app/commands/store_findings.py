@@ -1,16 +1,18 @@
 """What `moments doctor` finds in the store: its servers, its clock, what it was made for."""
 
 from collections.abc import Callable
+from typing import Any
 
 from app.commands.environment import variable
 from app.commands.finding import Finding, Level, fault, ok, warning
-from app.errors import StoreError, StoreUnfit
+from app.errors import CommandRejected, StoreError, StoreUnfit
 from app.log import mask
 from app.settings import Settings
 from app.store.apikeys import ApiKeys, Scope
 from app.store.client import Store, connect
 from app.store.fitness import Remark, examine
 from app.store.schema import read_schema
+from app.store.url import StoreUrl
 from app.tokens import LEEWAY_S
 
 SKEW_WARNED_OF_S = 1.0
@@ -22,12 +24,13 @@ async def look_at_store(settings: Settings, clock: Clock) -> list[Finding]:
     """Reads only: a store that was never used stays so."""
     where = mask(settings.redis_url)
     try:
-        store = connect(settings.redis_url)
+        store = connect(settings.redis_url, password=settings.redis_password)
     except StoreUnfit as error:
         return [fault("store", f"{variable('redis_url')}: {error}")]
     try:
         return [
             *await _look_at_servers(store, settings, where),
+            *await _look_at_access(store, settings),
             await _look_at_clock(store, clock),
             await _look_at_schema(store, settings),
             await _look_for_admin(store, settings),
@@ -46,6 +49,30 @@ async def _look_at_servers(store: Store, settings: Settings, where: str) -> list
     if wrong:
         return [ok("store", f"{servers} at {where}"), *wrong]
     return [ok("store", f"{servers} at {where}, which evicts nothing and keeps a log on disk")]
+
+
+async def _look_at_access(store: Store, settings: Settings) -> list[Finding]:
+    """Nothing to say where we had to log in, on a Unix socket, or as a user who may not ask."""
+    where = StoreUrl.parse(settings.redis_url, settings.redis_password)
+    if where.login.password or where.addresses[0].is_path:
+        return []
+    try:
+        replies = await store.broadcast("ACL", "GETUSER", "default")
+    except CommandRejected:  # who may not ask is not all-powerful
+        return []
+    if not any(_may_do_anything(reply) for reply in replies):
+        return []
+    text = (
+        "anybody who can reach the store may do anything there: its user `default` has no password "
+        "and every right. Give the service a user of its own, and `default` none: docs/store.md"
+    )
+    return [warning("access", text)]
+
+
+def _may_do_anything(reply: list[Any]) -> bool:
+    """From a reply of ACL GETUSER: names and values in turn."""
+    user = dict(zip(reply[::2], reply[1::2], strict=True))
+    return b"nopass" in user[b"flags"] and b"+@all" in user[b"commands"].split()
 
 
 def _finding(remark: Remark) -> Finding:

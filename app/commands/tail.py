@@ -145,13 +145,10 @@ class _Tail:
 
     async def _open(self) -> ClientConnection:
         encoding = "msgpack" if self._options.msgpack else "json"
-        query = {
-            "token": self._token or "",
-            "ack": self._options.ack,
-            **self._place.parameters(),
-        }
+        query = {"ack": self._options.ack, **self._place.parameters()}
         return await connect(
             f"{self._url}?{urlencode(query)}",
+            additional_headers={"Authorization": f"Bearer {self._token or ''}"},
             subprotocols=[Subprotocol(f"moments.v1.{encoding}")],
             open_timeout=_OPEN_TIMEOUT_S,
             max_size=_FRAME_BYTES_MAX,

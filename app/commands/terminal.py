@@ -11,7 +11,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
-from app.log import JsonLines, TextLines, wants_colour
+from app.log import JsonLines, TextLines, mask, wants_colour
 
 _COLOURS = ("36", "35", "34", "33", "32", "96", "95", "94")
 
@@ -38,8 +38,8 @@ def note(text: str | Text) -> None:
 
 
 def complain(message: str) -> None:
-    """The one line (or few) that say what went wrong and what to do."""
-    note(Text.assemble(("moments: ", "bold red"), message))
+    """The one line (or few) that say what went wrong and what to do, without secrets."""
+    note(Text.assemble(("moments: ", "bold red"), mask(message)))
 
 
 class Printer:

@@ -29,6 +29,7 @@ from app.commands.signals import PARENT_PIPE
 from app.commands.summary import Summary
 from app.commands.terminal import Printer, say
 from app.log import resolve, wants_colour
+from app.secret_files import FILE
 from app.settings import Settings
 from app.store.embedded import STOP_TIMEOUT_S, EmbeddedServer
 from app.tokens import has_token_keys
@@ -92,13 +93,18 @@ def children_environment(settings: Settings, secrets: Secrets) -> dict[str, str]
         variable("host"): settings.host,
         variable("port"): str(settings.port),
         variable("gateway_port"): str(settings.gateway_port),
-        variable("redis_url"): settings.redis_url,
         variable("log_format"): resolve(settings.log_format, sys.stderr),
         PARENT_PIPE: "1",
     }
     if wants_colour(sys.stderr):
         decided["FORCE_COLOR"] = "1"
-    return {**os.environ, **decided, **secrets.environment()}
+    if not os.environ.get(variable("redis_url") + FILE):  # what stands in a file stays there
+        decided[variable("redis_url")] = settings.redis_url
+    replaced: set[str] = set()
+    if settings.redis_password is None:  # the bundled server has none, whatever was set
+        replaced = {variable("redis_password"), variable("redis_password") + FILE}
+    ours = {name: value for name, value in os.environ.items() if name not in replaced}
+    return {**ours, **decided, **secrets.environment()}
 
 
 def plan_roles(
@@ -192,7 +198,8 @@ class _Up:
         try:
             url = await store.start(self._stop.asked)
             if url is not None:
-                settings = self._settings.model_copy(update={"redis_url": url})
+                store_of_ours = {"redis_url": url, "redis_password": None}
+                settings = self._settings.model_copy(update=store_of_ours)
                 await self._run(settings, Stage([store], STOP_TIMEOUT_S))
         finally:
             await store.stop(STOP_TIMEOUT_S)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from app.bounds import told_bounds
 from app.commands.api import make_sealer
+from app.commands.egress import check_egress
 from app.commands.environment import variable
 from app.commands.opening import opened_store
 from app.commands.probe import listen_on
@@ -25,6 +26,7 @@ def worker_of(roles: Collection[str] | None) -> Work:
 
     async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         sealer = make_sealer(settings)
+        check_egress(settings)
         async with opened_store(settings, stop) as opened:
             if opened is None:
                 return

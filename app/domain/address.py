@@ -140,7 +140,7 @@ def parse_url(text: str, *, allow_ports: Collection[int] = ()) -> Url:
         raise UrlRejected(f"The scheme {scheme!r} is not supported: use https or http.")
     if match["fragment"]:
         raise UrlRejected("A fragment is never sent to a server: remove '#' and what follows.")
-    host, literal, port = _parse_authority(match["authority"])
+    host, literal, port = parse_authority(match["authority"])
     port = _DEFAULT_PORTS[scheme] if port is None else port
     if not is_open_port(port, allow_ports):
         raise UrlRejected(f"Port {port} is not open to webhooks: use 80, 443 or 1024 to 65535.")
@@ -168,7 +168,8 @@ def _checked_text(text: str) -> str:
     return text
 
 
-def _parse_authority(authority: str) -> tuple[str, Address | None, int | None]:
+def parse_authority(authority: str) -> tuple[str, Address | None, int | None]:
+    """Host, its address if it is one, and port, if there is one. Raises `UrlRejected`."""
     if "@" in authority:
         raise UrlRejected("A URL must not carry a user or password: send them in a header.")
     match = _AUTHORITY.fullmatch(authority)
@@ -176,7 +177,7 @@ def _parse_authority(authority: str) -> tuple[str, Address | None, int | None]:
         raise UrlRejected("Host and port are malformed: write host:port, [address]:port for IPv6.")
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 1 <= port <= 65535:
-        raise UrlRejected("The port is out of range: use 80, 443 or 1024 to 65535.")
+        raise UrlRejected("The port is out of range: they go from 1 to 65535.")
     if match["v6"] is not None:
         address = _parse_ipv6(match["v6"])
         return str(address), address, port

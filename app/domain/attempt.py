@@ -5,7 +5,12 @@ from enum import StrEnum
 
 
 class Failure(StrEnum):
-    """Why an attempt brought no complete HTTP answer."""
+    """Why an attempt brought no complete HTTP answer.
+
+    `PROXY` and `TUNNEL` are there only with an egress proxy: it could not be used at all, or it
+    was asked for a way to the receiver and made none. `CHALLENGE` stands beside a 2xx that did not
+    echo one.
+    """
 
     DNS = "dns"
     BLOCKED = "blocked"
@@ -15,6 +20,9 @@ class Failure(StrEnum):
     RESET = "reset"
     PROTOCOL = "protocol"
     TOO_LARGE = "too_large"
+    PROXY = "proxy"
+    TUNNEL = "tunnel"
+    CHALLENGE = "challenge"
 
 
 # Answers by which a receiver asks for less traffic: Standard Webhooks names 429, 502 and 504;

@@ -6,8 +6,12 @@ Apart from the retry of a delivery: this says whether the endpoint may be sent a
     open      10 failures in a row: work is parked, one request a minute goes through as a probe
     disabled  answered 410; or failing for 5 days, on 3 different ones, without a success between:
               work is parked; unless it was 410, one request an hour goes through as a probe
+    unverified  has not echoed a challenge yet (docs/decisions/017): work is parked, no probe goes
+              through, and no outcome changes that
 
-Any success makes it active again; after a 410 only a call does. "Half-open" is no state of its
+Any success makes it active again; after a 410 only a call does. What the egress proxy fails at is
+not the endpoint's: it leaves this as it is (`PROXY`), or opens the breaker and never disables, for
+it may be the receiver that cannot be reached (`TUNNEL`). "Half-open" is no state of its
 own: an open or disabled endpoint whose `open_until_ms` is past takes a probe, and starting one
 moves `open_until_ms` on. So there is one probe at a time, and one that is lost blocks nothing.
 """
@@ -16,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum, StrEnum, auto
 
-from app.domain.attempt import Outcome
+from app.domain.attempt import Failure, Outcome
 from app.domain.backoff import RETRY_AFTER_MAX_S, floor_s
 
 _DAY_S = 86_400.0
@@ -29,6 +33,7 @@ class EndpointState(StrEnum):
     ACTIVE = "active"
     OPEN = "open"
     DISABLED = "disabled"
+    UNVERIFIED = "unverified"
 
 
 class DisabledReason(StrEnum):
@@ -109,6 +114,7 @@ class _Signal(Enum):
 
 
 _ACTIVE, _OPEN, _DISABLED = EndpointState.ACTIVE, EndpointState.OPEN, EndpointState.DISABLED
+_UNVERIFIED = EndpointState.UNVERIFIED
 
 TRANSITIONS: dict[EndpointState, dict[_Signal, EndpointState]] = {
     _ACTIVE: {
@@ -132,6 +138,8 @@ TRANSITIONS: dict[EndpointState, dict[_Signal, EndpointState]] = {
         _Signal.EXPIRY: _DISABLED,
         _Signal.GONE: _DISABLED,
     },
+    # Outcomes of requests to the address before this one.
+    _UNVERIFIED: dict.fromkeys(_Signal, _UNVERIFIED),
 }
 
 _NOTICES = {
@@ -144,8 +152,11 @@ _NOTICES = {
 
 
 def spends_attempt(outcome: Outcome) -> bool:
-    """429 is back-pressure: the delivery's schedule does not move on."""
-    return outcome.failure is not None or outcome.status != _TOO_MANY_REQUESTS
+    """429 is back-pressure, and without an egress proxy nothing was tried: the delivery's schedule
+    does not move on."""
+    if outcome.failure is not None:
+        return outcome.failure is not Failure.PROXY
+    return outcome.status != _TOO_MANY_REQUESTS
 
 
 def may_send(health: Health, now_ms: int) -> Permit:
@@ -171,6 +182,8 @@ def on_outcome(
     health: Health, outcome: Outcome, now_ms: int, policy: Policy
 ) -> tuple[Health, tuple[Notice, ...]]:
     """The health after an attempt, the same object when nothing worth writing has changed."""
+    if outcome.failure is Failure.PROXY or health.state is _UNVERIFIED:
+        return health, ()
     if outcome.ok:
         if health.is_clean and _is_noted(health, now_ms, policy):
             return health, ()
@@ -221,10 +234,12 @@ def _after_failure(health: Health, outcome: Outcome, now_ms: int, policy: Policy
 
 def _noted(health: Health, outcome: Outcome, now_ms: int, policy: Policy) -> Health:
     """With the failure counted. 429 does not count towards the breaker, only as a day of failing:
-    an endpoint that answers nothing else would otherwise be asked for ever."""
+    an endpoint that answers nothing else would otherwise be asked for ever. A tunnel that is not
+    made counts towards the breaker alone."""
     days = health.failure_days
     today = datetime.fromtimestamp(now_ms / 1000, UTC).date().isoformat()
-    if today not in days and len(days) < policy.disable_days:
+    is_theirs = outcome.failure is not Failure.TUNNEL
+    if is_theirs and today not in days and len(days) < policy.disable_days:
         days = (*days, today)
     first_ms = health.first_failure_at_ms
     return replace(
@@ -251,7 +266,7 @@ def _paused(health: Health, outcome: Outcome, now_ms: int, policy: Policy) -> He
 def _signal(noted: Health, outcome: Outcome, now_ms: int, policy: Policy) -> _Signal:
     if outcome.is_gone:
         return _Signal.GONE
-    if _has_expired(noted, now_ms, policy):
+    if outcome.failure is not Failure.TUNNEL and _has_expired(noted, now_ms, policy):
         return _Signal.EXPIRY
     return (
         _Signal.TRIP if noted.consecutive_failures >= policy.breaker_failures else _Signal.FAILURE

@@ -16,6 +16,7 @@ PROBLEM: Final = "application/problem+json"
 _KINDS: Final = {
     400: ("bad-request", "The request cannot be taken"),
     401: ("unauthenticated", "A valid token is needed"),
+    403: ("forbidden", "This is not for everybody"),
     404: ("not-found", "There is no such thing"),
     405: ("method-not-allowed", "This method does not exist here"),
     426: ("upgrade-required", "This is a websocket"),

@@ -26,10 +26,12 @@ class CloseCode(IntEnum):
     TOKEN_EXPIRED = 4002, "token expired"
     NO_PONG = 4003, "no answer to a ping"
     UNACKNOWLEDGED = 4004, "pushed again and again, never acknowledged"
+    TOKEN_LATE = 4005, "no token came in time"
+    NO_ROOM = 4006, "no room for another socket now"
     TOO_SLOW = 4408, "too slow"
 
     BAD_MESSAGE = 4500, "not a message of this protocol"
-    BAD_TOKEN = 4501, "the new token does not hold, or is another user's"
+    BAD_TOKEN = 4501, "the token does not hold, or is another user's"
     FLOOD = 4502, "too many messages"
 
     @property

@@ -7,10 +7,9 @@ from logging import getLogger
 from typing import Any, Final
 
 from app.domain.post import Event
-from app.errors import BadToken
 from app.gateway.actions import READ, REFUSE, WRITE, Action, Advance, Close, Gap, Repush, Reset
 from app.gateway.close_codes import BROKEN, GONE, CloseCode, counted
-from app.gateway.context import Context, deadline
+from app.gateway.context import Context, deadline, judge
 from app.gateway.encoding import PING, Encoding, EventFrames
 from app.gateway.incoming import Incoming, Message
 from app.gateway.messages import Ack, Renew, Unknown, read
@@ -60,14 +59,17 @@ class Connection(asyncio.Protocol):
         encoding: Encoding,
         claims: Claims,
         address: str | None = None,
+        *,
+        incoming: Incoming | None = None,
     ) -> None:
-        """`address`: what it is counted for, if anything."""
+        """`address`: what it is counted for, if anything. `incoming`: what somebody else has begun
+        to read."""
         now = context.now()
         self._context = context
         self._transport = transport
         self._fd: int = transport.get_extra_info("socket").fileno()
         self._waits = False  # whether the transport holds something back
-        self._incoming: Incoming | None = None
+        self._incoming = incoming
         self._pulse = Pulse(now)
         self._expires_at = deadline(claims, now)
         self.user = claims.user
@@ -176,6 +178,9 @@ class Connection(asyncio.Protocol):
             context.stats.resets += isinstance(said, Reset)
             ping_s = context.limits.ping_s
             self.say(words(said, user=self.user, epoch=context.epoch, ping_s=ping_s))
+        if early := self.session.early:
+            self.session.early = 0
+            self._act(self.session.ack(early, context.now()))
 
     def write_events(
         self, first: int, events: Iterable[Event], frames: Mapping[Event, EventFrames]
@@ -251,9 +256,18 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = self._context.now()
-        self._pulse.heard(now)
         incoming = self._hear(now)
-        for message in incoming.messages(data, now):
+        self._take_all(incoming.messages(data, now), now)
+        if incoming.heard_at == now:
+            self._pulse.heard(now)
+
+    def go_on_with(self, messages: Iterable[Message]) -> None:
+        """The rest of what came with the token, from the `incoming` that was given."""
+        self._take_all(messages, self._context.now())
+
+    def _take_all(self, messages: Iterable[Message], now: float) -> None:
+        incoming = self._hear(now)
+        for message in messages:
             self._take(message, now)
             if self.session.is_closed:
                 break
@@ -293,10 +307,9 @@ class Connection(asyncio.Protocol):
                 self.close(CloseCode.BAD_MESSAGE, reason)
 
     def _renew(self, token: str, now: float) -> None:
-        try:
-            claims = self._context.verify(token)
-        except BadToken as error:
-            self.close(CloseCode.BAD_TOKEN, f"the new token does not hold: {error}")
+        claims = judge(self._context.verify, token)
+        if isinstance(claims, Close):
+            self.close(claims.code, claims.reason)
             return
         if claims.user != self.user:
             self.close(CloseCode.BAD_TOKEN, "the new token is another user's")

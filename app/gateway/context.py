@@ -3,8 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from app.errors import BadToken, ExpiredToken
+from app.gateway.actions import Close
+from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.gateway.notices import Notices
 from app.gateway.stats import Stats
@@ -31,9 +34,25 @@ class Context:
     ask: "Callable[[Connection], None]"  # for a page of the inbox
     repeat: "Callable[[Connection, int], None]"  # for the event at one offset
     left: "Callable[[Connection], None]"  # takes part in nothing any more
-    lost: "Callable[[Connection], None]"  # has ended
+    lost: "Callable[[Counted], None]"  # has ended
     advance: Callable[[str, int], None]  # a user's cursor
     repushed: Callable[[str, int, int], None]  # user, offset, attempts
+
+
+class Counted(Protocol):
+    """A connection; `address` is what it is counted for, if anything."""
+
+    address: str | None
+
+
+def judge(verify: Verify, token: str) -> Claims | Close:
+    """Whose the token of a message is, or how the socket that sent it is closed."""
+    try:
+        return verify(token)
+    except ExpiredToken:
+        return Close(CloseCode.TOKEN_EXPIRED, "the token has expired")
+    except BadToken as error:
+        return Close(CloseCode.BAD_TOKEN, f"the token does not hold: {error}")
 
 
 def deadline(claims: Claims, now: float) -> float:

@@ -4,22 +4,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
-from websockets.exceptions import NegotiationError
 from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from app.domain.client import Addresses
 from app.gateway.door import Admission, Door
-from app.gateway.encoding import ENCODINGS
-from app.gateway.incoming import quiet
 from app.gateway.wheel import NOWHERE, Wheel
 
 HEAD_BYTES_MAX: Final = 16 * 1024
 END_OF_LINE: Final = b"\r\n"
 END_OF_HEAD: Final = END_OF_LINE * 2
-
-_SUBPROTOCOLS: Final = [Subprotocol(name) for name in ENCODINGS]
 
 
 class Handshake(asyncio.Protocol):
@@ -108,9 +102,7 @@ class Handshake(asyncio.Protocol):
         self._left()
 
     def _respond(self, head: bytes, rest: bytes) -> None:
-        protocol = ServerProtocol(
-            subprotocols=_SUBPROTOCOLS, select_subprotocol=_select, logger=quiet
-        )
+        protocol = self._door.protocol()
         protocol.receive_data(head)
         events = protocol.events_received()
         if not events:
@@ -156,13 +148,3 @@ class Handshake(asyncio.Protocol):
         self._head.clear()
         self._transport.write(response.serialize())
         self._transport.write_eof()
-
-
-def _select(_: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """The client's first choice that we know; a client that offers none gets JSON."""
-    if not offered:
-        return None
-    for subprotocol in offered:
-        if subprotocol in ENCODINGS:
-            return subprotocol
-    raise NegotiationError(f"none of the subprotocols is known, which are {', '.join(ENCODINGS)}")

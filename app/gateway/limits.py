@@ -15,6 +15,7 @@ class Limits:
     connections_per_address_max: int = 0
     trusted_proxies: tuple[Network, ...] = ()
     headers_max: int = 100
+    tokens_awaited_max: int = 1_000
     hello_timeout_s: float = 5.0
     ping_s: float = 25.0
     pong_timeout_s: float = 10.0

@@ -12,6 +12,7 @@ _FIELDS: Final[Mapping[str, Metric]] = {
     "users_here": names.SOCKET_USERS,
     "sockets_behind": names.SOCKETS_BEHIND,
     "handshakes_open": names.HANDSHAKES_OPEN,
+    "tokens_awaited": names.TOKENS_AWAITED,
     "handshakes_timed_out": names.HANDSHAKES_TIMED_OUT,
     "sockets_accepted": names.SOCKETS_ACCEPTED,
     "connections_refused": names.CONNECTIONS_REFUSED,

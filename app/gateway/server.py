@@ -11,15 +11,19 @@ from typing import Final, Protocol, cast
 from app.domain.client import Addresses
 from app.errors import StoreError
 from app.gateway.connection import Connection
-from app.gateway.context import Context, Verify
+from app.gateway.context import Context, Counted, Verify
 from app.gateway.cursors import Cursors, CursorStore
-from app.gateway.door import Admission, Door, Operations
+from app.gateway.door import Admission, Door, Operations, Rules
+from app.gateway.encoding import Encoding
 from app.gateway.feed import Feed, Pages
 from app.gateway.goodbye import say_goodbye
 from app.gateway.handshake import Handshake
 from app.gateway.hub import Hub, Posts
+from app.gateway.incoming import Incoming
 from app.gateway.limits import Limits
+from app.gateway.newcomers import Anteroom, Newcomer
 from app.gateway.notices import Notices
+from app.gateway.opening import Opening
 from app.gateway.pacing import Pacer
 from app.gateway.repeats import Repeats
 from app.gateway.routes import Routes, Routing
@@ -27,6 +31,7 @@ from app.gateway.session import Session
 from app.gateway.stats import Stats
 from app.gateway.wheel import TICK_S, Wheel
 from app.store.nodes import OnPushes
+from app.tokens import Claims
 
 log = getLogger(__name__)
 
@@ -62,6 +67,7 @@ class Gateway:
         epoch: str,
         shards: int,
         limits: Limits | None = None,
+        rules: Rules | None = None,
         operations: Operations | None = None,
         watch: Watch | None = None,
         now: Callable[[], float] = time.monotonic,
@@ -95,6 +101,7 @@ class Gateway:
             verify,
             operations or Operations(),
             sockets_of=lambda user: len(self._hub.of(user)),
+            rules=rules,
         )
         self._context = Context(
             limits=limits,
@@ -112,6 +119,9 @@ class Gateway:
             repushed=self._cursors.repushed,
         )
         self._addresses = Addresses(limits.connections_per_address_max, limits.trusted_proxies)
+        self._anteroom = Anteroom(
+            self._context, no_room_for=self._door.no_room_for, enter=self._enter_late
+        )
         self._server: asyncio.Server | None = None
         self._connections = 0  # with those in their handshake, and those being closed
         self._is_empty = asyncio.Event()
@@ -182,7 +192,7 @@ class Gateway:
         self.stats.handshakes_open -= 1
         self._end_connection()
 
-    def _lose(self, connection: Connection) -> None:
+    def _lose(self, connection: Counted) -> None:
         if connection.address is not None:
             self._addresses.leave(connection.address)
         self._end_connection()
@@ -199,15 +209,39 @@ class Gateway:
         for."""
         self.stats.handshakes_open -= 1
         self.stats.sockets_accepted += 1
-        opening, claims = admission.opening, admission.claims
+        opening, encoding = admission.opening, admission.encoding
+        if admission.claims is None:
+            self._anteroom.take(transport, opening, encoding, address, rest)
+            return
+        connection = self._open(transport, opening, encoding, admission.claims, address)
+        if rest:
+            connection.data_received(rest)
+
+    def _enter_late(self, newcomer: Newcomer, claims: Claims) -> None:
+        """The token has come, and a socket takes the newcomer's connection over."""
+        transport, opening, encoding = newcomer.transport, newcomer.opening, newcomer.encoding
+        address, incoming = newcomer.address, newcomer.incoming
+        connection = self._open(transport, opening, encoding, claims, address, incoming)
+        connection.go_on_with(newcomer.rest())
+
+    def _open(
+        self,
+        transport: asyncio.Transport,
+        opening: Opening,
+        encoding: Encoding,
+        claims: Claims,
+        address: str | None,
+        incoming: Incoming | None = None,
+    ) -> Connection:
         session = Session(
             self._limits,
             explicit=opening.explicit,
             after=opening.after,
             lost=opening.epoch not in (None, self._context.epoch),
         )
-        encoding = admission.encoding
-        connection = Connection(self._context, transport, session, encoding, claims, address)
+        connection = Connection(
+            self._context, transport, session, encoding, claims, address, incoming=incoming
+        )
         # Spread out: sockets that were opened together shall not be pinged together.
         connection.watch(self._limits.ping_s * random.uniform(0.5, 1.0))
         self._hub.add(connection)
@@ -215,8 +249,7 @@ class Gateway:
             connection.go_on()
         else:
             self._routes.changed(claims.user)
-        if rest:
-            connection.data_received(rest)
+        return connection
 
     def _leave(self, connection: Connection) -> None:
         self._feed.forget(connection)
@@ -261,6 +294,7 @@ class Gateway:
         if self._server is not None:
             self._server.close()
         log.info("saying goodbye", extra={"sockets": self.stats.sockets_open})
+        self._anteroom.say_goodbye()
         await say_goodbye(self._hub.everybody(), self._limits.goodbye_spread_s)
         await self._is_empty.wait()
 

@@ -104,6 +104,7 @@ class Session:
         "_stale",
         "_told",
         "_unsent",
+        "early",
         "explicit",
         "next",
         "state",
@@ -123,6 +124,7 @@ class Session:
         self._sent = 0  # highest offset ever written; below `next` but after a rewind
         self._owed: tuple[int, ...] = ()  # offsets to be written once more
         self._acked = max(self.next - 1, 0)  # up to here nothing is pushed again
+        self.early = 0  # acknowledged before the first page
         self._told = 0  # highest acknowledgement; below `_acked` as long as that is a client's word
         self._attempts = 0  # pushes of the oldest unacknowledged offset
         self._due = NEVER  # when that is pushed again
@@ -285,12 +287,19 @@ class Session:
             self._due = now + self._limits.ack_timeout_s
 
     def ack(self, offset: int, now: float) -> Advance | Close | None:
-        """The client has dealt with everything up to `offset`."""
+        """The client has dealt with everything up to `offset`.
+
+        Before the first page nobody knows whether that offset is of this log: it is kept in `early`
+        and has to be told once more behind the page.
+        """
         if self._lost or self.sent < offset <= self._forgotten:
             return None  # of a log that is gone: the client has not read yet that it is
         if offset > self.sent:
             reason = f"ack of {offset}, but nothing beyond {self.sent} was pushed"
             return Close(CloseCode.BAD_MESSAGE, reason)
+        if self.is_opening:
+            self.early = max(self.early, offset)
+            return None
         if offset <= min(self._acked, self._told) or self.state is CLOSED:
             return None
         self._told = max(self._told, offset)

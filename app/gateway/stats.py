@@ -12,6 +12,7 @@ class Stats:
     users_here: int = 0  # now
     sockets_behind: int = 0  # now: take no more, fed from their inboxes when they do again
     handshakes_open: int = 0  # now
+    tokens_awaited: int = 0  # now: sockets that are nobody's yet
     handshakes_timed_out: int = 0
     sockets_accepted: int = 0
     sockets_closed: Counter[int] = field(default_factory=Counter[int])  # by close code

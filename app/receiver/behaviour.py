@@ -12,8 +12,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Protocol
 
+from app.domain.challenge import echo_of
 from app.receiver.answer import Headers, response
 from app.receiver.received import Received
+
+_JSON = (("content-type", "application/json"),)
 
 
 class Turn(Protocol):
@@ -82,6 +85,12 @@ def status(
         fields.append(("retry-after", retry_after))
     answer = response(code, headers=fields, body=body)
     return raw(answer, name=f"status={code}", status=code)
+
+
+def echo(challenge: str) -> Behaviour:
+    """The answer by which a receiver shows that it wants what is sent to it."""
+    body = echo_of(challenge)
+    return raw(response(headers=_JSON, body=body), name="echo", status=200)
 
 
 def retry_after_date(code: int, after_s: float) -> Behaviour:

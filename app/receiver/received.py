@@ -51,13 +51,18 @@ class Received:
 
     def event(self) -> dict[str, Any]:
         """What the request tells: its JSON body, or without one its query; {} for anything else."""
-        if not self.body:
-            return dict(parse_qsl(self.target.partition("?")[2]))
-        try:
-            value = self.json()
-        except ValueError:
-            return {}
-        return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+        return event_in(self.target, self.body)
+
+
+def event_in(target: str, body: bytes) -> dict[str, Any]:
+    """What a request with this target and body tells."""
+    if not body:
+        return dict(parse_qsl(target.partition("?")[2]))
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return {}
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 
 @dataclass(slots=True)

@@ -8,11 +8,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from app.clock import now_ms
+from app.domain.challenge import challenge_in
 from app.domain.signature import ID, Verdict, verify
-from app.receiver.behaviour import Behaviour, status
+from app.receiver.behaviour import Behaviour, echo, status
 from app.receiver.connection import Connection
 from app.receiver.plan import Plan
-from app.receiver.received import ATTEMPT, Received, Tally
+from app.receiver.received import ATTEMPT, Received, Tally, event_in
 
 CONNECTIONS_MAX = 4_096
 ACCEPTED_MAX = 100_000  # ids remembered to tell duplicates
@@ -28,7 +29,8 @@ class Receiver:
     `secrets` are the live ones: a request that none of them verifies is answered with 401. Raises
     BadSecret for one that is none. What is not refused meets the next of `script`; when there is
     none left, `default`; without one, what `plan` says. All three may be changed at any time.
-    `seed` makes the same choices in every run.
+    With `echoes` a challenge is echoed, whatever else it would have met. `seed` makes the same
+    choices in every run.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Receiver:
         script: Sequence[Behaviour] = (),
         default: Behaviour | None = None,
         tls: ssl.SSLContext | None = None,
+        echoes: bool = False,
     ) -> None:
+        self.echoes = echoes
         self.plan = plan
         self.script = deque(script)
         self.default = default
@@ -165,7 +169,7 @@ class Receiver:
         signed = target.partition("?")[2].encode("latin-1") if method == "GET" else body
         verdict = self._verify(headers, signed, at_ms / 1000)
         id_ = headers.get(ID, "")
-        behaviour, code = self._answer(target, headers.get(ATTEMPT, ""), verdict)
+        behaviour, code = self._answer(target, body, headers.get(ATTEMPT, ""), verdict)
         duplicate = bool(id_) and id_ in self._accepted
         name = "" if behaviour is None else behaviour.name
         received = Received(
@@ -186,13 +190,15 @@ class Receiver:
         return verdict
 
     def _answer(
-        self, target: str, attempt: str, verdict: Verdict | None
+        self, target: str, body: bytes, attempt: str, verdict: Verdict | None
     ) -> tuple[Behaviour | None, int]:
         plan = self.plan
         if plan.path is not None and target.partition("?")[0] != plan.path:
             return None, 404
         if verdict is not None and not verdict:
             return None, 401
+        if self.echoes and (challenge := challenge_in(event_in(target, body))) is not None:
+            return echo(challenge), 200
         behaviour = self.script.popleft() if self.script else self.default
         if behaviour is None and attempt.isdecimal() and int(attempt) <= plan.fail_first:
             return None, plan.status

@@ -29,7 +29,8 @@ class ApiKey:
     """`id` is the first digits of the secret's digest; `hint` the secret's first characters.
 
     One `of_settings` goes with the next start that does not have it any more. `rate_per_s` is the
-    key's own; None leaves it to the settings.
+    key's own; None leaves it to the settings. Endpoints made with one that is to `verify_endpoints`
+    echo a challenge first.
     """
 
     id: str
@@ -39,6 +40,7 @@ class ApiKey:
     created_at_ms: int
     of_settings: bool = False
     rate_per_s: float | None = None
+    verify_endpoints: bool = False
 
 
 class ApiKeys:
@@ -65,12 +67,15 @@ class ApiKeys:
         now_ms: int,
         *,
         rate_per_s: float | None = None,
+        verify_endpoints: bool = False,
     ) -> tuple[ApiKey, str]:
         """A new key and its secret, which is not kept. Raises `TooManyApiKeys`."""
         secret = API_KEY_PREFIX + secrets.token_urlsafe(32)
-        digest, row = _digest(secret), _row(secret, name, scopes, now_ms)
+        digest, row = digest_of(secret), _row(secret, name, scopes, now_ms)
         if rate_per_s is not None:
             row["rate"] = rate_per_s
+        if verify_endpoints:
+            row["verify"] = True
         saved = await self._store.call(
             "save_api_key", [keys.API_KEYS], [digest, json.dumps(row), self._api_keys_max]
         )
@@ -84,7 +89,7 @@ class ApiKeys:
         Revokes the one that was it before; with None just that. None too when this one was revoked
         by call: it stays so until another was set.
         """
-        digest = b"" if secret is None else _digest(secret)
+        digest = b"" if secret is None else digest_of(secret)
         row = _row(secret or "", "admin", frozenset({Scope.ADMIN}), now_ms) | {"settings": True}
         raw = await self._store.call(
             "set_bootstrap_key", [keys.API_KEYS], [digest, json.dumps(row)]
@@ -94,11 +99,14 @@ class ApiKeys:
 
     async def is_revoked(self, secret: str) -> bool:
         """Whether this key of the settings was revoked by call."""
-        raw = await self._store.execute("HGET", keys.API_KEYS, _digest(secret))
+        raw = await self._store.execute("HGET", keys.API_KEYS, digest_of(secret))
         return raw is not None and _key(b"", json.loads(raw)) is None
 
     async def find(self, secret: str) -> ApiKey | None:
-        digest = _digest(secret)
+        return await self.find_by(digest_of(secret))
+
+    async def find_by(self, digest: bytes) -> ApiKey | None:
+        """The key whose secret has this digest."""
         now = self._clock()
         # The comparison of digests by a dictionary tells nothing about the secret.
         known = self._found.get(digest)
@@ -115,7 +123,7 @@ class ApiKeys:
 
     def has_found(self, secret: str) -> bool:
         """Whether this is a key that was there lately. It may be revoked since."""
-        return _digest(secret) in self._found
+        return digest_of(secret) in self._found
 
     async def _read(self, digest: bytes) -> ApiKey | None:
         raw = await self._store.execute("HGET", keys.API_KEYS, digest)
@@ -143,7 +151,8 @@ class ApiKeys:
         return dict(pairs(await self._store.execute("HGETALL", keys.API_KEYS)))
 
 
-def _digest(secret: str) -> bytes:
+def digest_of(secret: str) -> bytes:
+    """What stands for a secret in the store."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest().encode()
 
 
@@ -166,4 +175,5 @@ def _shown(digest: bytes, row: dict[str, Any]) -> ApiKey:
         row["at"],
         row.get("settings", False),
         row.get("rate"),
+        row.get("verify", False),
     )

@@ -168,16 +168,18 @@ class Store:
 def connect(
     url: str,
     *,
+    password: str | None = None,
     connect_timeout_s: float = CONNECT_TIMEOUT_S,
     answer_timeout_s: float = ANSWER_TIMEOUT_S,
     ack_timeout_ms: int = WAIT_MS,
 ) -> Store:
     """The store at a URL, in one of the forms of `StoreUrl`. It connects when it is first used.
+    `password` is for a URL without one.
 
     A connection that owes an answer and brings nothing for `answer_timeout_s` is cut. What has to
     be on a disk or at a replica waits for that for `ack_timeout_ms`. Raises StoreUrlInvalid.
     """
-    where = StoreUrl.parse(url)
+    where = StoreUrl.parse(url, password)
 
     async def dial(address: Address, login: Login, shared: bool) -> Connection:
         return await open_connection(

@@ -10,16 +10,16 @@ from typing import Any, Literal
 from app.domain.ids import ENDPOINT_RANDOM_BITS, endpoint_id, is_endpoint_id, shard_of_id
 from app.domain.shard import shard_of
 from app.domain.signature import Signing, signing_of
-from app.errors import NoSender, TooManyEndpoints
+from app.errors import EndpointUnverified, NoSender, TooManyChallenges, TooManyEndpoints
 from app.sealing import Sealer
-from app.store import keys
+from app.store import challenges, keys
 from app.store.client import Store
 from app.store.replies import pairs
 from app.store.vault import HEADERS, Secret, Vault
 from app.wire import AttemptEntry, decode_attempt
 
 Method = Literal["POST", "GET", "rest"]
-EndpointState = Literal["active", "open", "disabled"]
+EndpointState = Literal["active", "open", "disabled", "unverified"]
 
 ALL_TYPES = ("*",)
 SECRETS_MAX = 10  # live secrets of one endpoint: every one of them signs every request
@@ -30,11 +30,21 @@ CHANGEABLE = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """Of an endpoint that has not echoed a challenge yet: how many it was sent, what was wrong with
+    the last answer, and when the next is due (None: only when a call asks for it)."""
+
+    challenges: int = 0
+    last_error: str | None = None
+    next_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A webhook address with its options and health.
 
     `secrets` has the newest first. What was sealed by a key that is not ours is missing: `secrets`
-    is empty then, `headers` None.
+    is empty then, `headers` None. `verification` is there as long as it is unverified.
     """
 
     id: str
@@ -56,6 +66,7 @@ class Endpoint:
     failure_days: tuple[str, ...]
     open_until_ms: int | None
     signing: Signing = "hmac"
+    verification: Verification | None = None
 
     @property
     def shard(self) -> int:
@@ -101,8 +112,13 @@ class Endpoints:
         description: str | None,
         secret: str,
         now_ms: int,
+        verify: bool = False,
     ) -> Endpoint:
-        """How it signs follows from its secret, and stays so. Raises `TooManyEndpoints`."""
+        """How it signs follows from its secret, and stays so. With `verify` it is sent nothing but
+        challenges until it has echoed one, and that stays so for other addresses it gets.
+
+        Raises `TooManyEndpoints`.
+        """
         shard = shard_of(user, self._shards)
         options: dict[str, Any] = {
             "url": url,
@@ -116,7 +132,8 @@ class Endpoints:
         while True:
             id_ = endpoint_id(randomness.randbits(ENDPOINT_RANDOM_BITS), shard)
             fields = [
-                *("user", user, "created_at", now_ms, "state", "active"),
+                *("user", user, "created_at", now_ms),
+                *(("state", "unverified", "verify", 1) if verify else ("state", "active")),
                 *("secrets", self._vault.seal_secrets(id_, (Secret(secret),))),
                 *("signing", signing_of(secret), *self._flat(id_, options)),
             ]
@@ -165,8 +182,11 @@ class Endpoints:
         found = await self.get_many(ids)
         return [found[id_] for id_ in ids if id_ in found]
 
-    async def change(self, id_: str, changes: Mapping[str, Any]) -> Endpoint | None:
-        """Sets some of `CHANGEABLE`; None as a value takes an option away."""
+    async def change(
+        self, id_: str, changes: Mapping[str, Any], *, verify: bool = False
+    ) -> Endpoint | None:
+        """Sets some of `CHANGEABLE`; None as a value takes an option away. With `verify`, or if it
+        was made with that, another url has to echo a challenge before it is used."""
         unknown = changes.keys() - CHANGEABLE
         if unknown:
             raise ValueError(f"not an option of an endpoint: {', '.join(sorted(unknown))}")
@@ -176,18 +196,28 @@ class Endpoints:
         # The route changes with the types and only then: two changes at once must not put back
         # each other's word.
         word = _route_word(id_, changes["types"] or ALL_TYPES) if "types" in changes else ""
-        await self._write(id_, endpoint.user, changes, word=word)
+        await self._write(id_, endpoint.user, changes, word=word, verify=verify)
         return await self.get(id_)
 
     async def _write(
-        self, id_: str, user: str, changes: Mapping[str, Any], *, word: str = "", known: bytes = b""
+        self,
+        id_: str,
+        user: str,
+        changes: Mapping[str, Any],
+        *,
+        word: str = "",
+        known: bytes = b"",
+        verify: bool = False,
     ) -> bool:
-        """False when the endpoint's sealed secrets are not `known` (b"": any will do)."""
+        """False when the endpoint's sealed secrets are not `known` (b"": any will do). Raises
+        `EndpointUnverified` for a state that only an echo brings about."""
         removed = [name for name, value in changes.items() if value is None]
-        head = [id_, user, word, self._changes_max, known, len(removed), *removed]
+        head = [id_, user, word, self._changes_max, known, int(verify), len(removed), *removed]
         answer = await self._store.call(
             "change_endpoint", self._keys(id_), [*head, *self._flat(id_, changes)]
         )
+        if answer == b"unverified":
+            raise EndpointUnverified("this endpoint has to echo a challenge first: ask for :verify")
         return answer != b"moved"
 
     async def delete(self, id_: str) -> bool:
@@ -227,7 +257,7 @@ class Endpoints:
         return await self.get(id_)
 
     async def enable(self, id_: str) -> Endpoint | None:
-        """Active again, with a clean record."""
+        """Active again, with a clean record. Raises `EndpointUnverified`."""
         user = await self._owner_of(id_)
         if user is None:
             return None
@@ -247,17 +277,27 @@ class Endpoints:
 
     async def ping(self, id_: str, timeout_s: float) -> AttemptEntry:
         """Asks the sender that owns the endpoint to send a ping now. Raises `NoSender`."""
+        return decode_attempt(await self._ask("p", id_, timeout_s))
+
+    async def challenge(self, id_: str, timeout_s: float) -> AttemptEntry:
+        """The same with a challenge. Raises `TooManyChallenges` too."""
+        reply = await self._ask("v", id_, timeout_s)
+        if reply == challenges.LATER:
+            raise TooManyChallenges("this host gets as many challenges as it may: try again later")
+        return decode_attempt(reply)
+
+    async def _ask(self, what: str, id_: str, timeout_s: float) -> bytes:
         shard = shard_of_id(id_)
         request = randomness.token_hex(8)
         reply_key = keys.reply(shard, request)
-        fields = ["p", request, "e", id_]
+        fields = [what, request, "e", id_]
         await self._store.execute(
             "XADD", keys.changes(shard), "MAXLEN", "~", self._changes_max, "*", *fields
         )
         reply = await _wait_for_reply(self._store, reply_key, timeout_s)
         if reply is None:
             raise NoSender("no sender answered: is a worker running?")
-        return decode_attempt(reply)
+        return reply
 
     def _flat(self, id_: str, options: Mapping[str, Any]) -> list[Any]:
         """Hash fields; options are kept as JSON, headers sealed, what others write as text."""
@@ -295,6 +335,7 @@ class Endpoints:
             failure_days=tuple((_text(fields.get("failure_days")) or "").split()),
             open_until_ms=_int(fields.get("open_until")),
             signing="ed25519" if fields.get("signing") == b"ed25519" else "hmac",
+            verification=_verification(fields) if fields["state"] == b"unverified" else None,
         )
 
 
@@ -309,6 +350,14 @@ async def _wait_for_reply(store: Store, key: bytes, timeout_s: float) -> bytes |
             return reply
         await asyncio.sleep(min(wait_s, left))
         wait_s = min(wait_s * 1.5, 0.25)
+
+
+def _verification(fields: dict[str, bytes]) -> Verification:
+    return Verification(
+        challenges=_int(fields.get("challenges")) or 0,
+        last_error=_text(fields.get("challenge_error")),
+        next_at_ms=_int(fields.get("challenge_due")),
+    )
 
 
 def _with_new_secret(

@@ -40,6 +40,7 @@ user's data is deleted; what has a TTL has it from the same script that makes th
     attempts:{t}:endpoint           list    ATTEMPT_LOG_MAX + 16         TTL 1.25 RETENTION_S
     changes:{t}                     stream  CHANGES_MAX (trimmed)        entries cut by length
     reply:{t}:id                    list    one element                  TTL 60 s
+    challenges:{s}:host             string  one number; s as of a user   TTL 60 s
     sockets:{t}:node                stream  SOCKETS_BACKLOG_MAX          TTL 120 s
     lease:{t}:role                  string  one token                    TTL LEASE_S
     canary:{t}                      string  one time                     TTL 120 s
@@ -177,6 +178,11 @@ def changes(shard: int) -> bytes:
 
 def reply(shard: int, request_id: str) -> bytes:
     return b"reply:{%d}:%b" % (shard, request_id.encode())
+
+
+def challenges(shard: int, host: str) -> bytes:
+    """How many challenges a host was sent in this minute; `shard` is that of its name."""
+    return b"challenges:{%d}:%b" % (shard, host.encode())
 
 
 def sockets(shard: int, node: str) -> bytes:

@@ -1,8 +1,8 @@
 """Where the store is: a URL read into addresses, login and TLS options."""
 
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from urllib.parse import parse_qsl, unquote
 
@@ -13,7 +13,9 @@ SENTINEL_PORT = 26379
 
 _FORMS = """write one of
   redis://[user:password@]host[:port][/db]
-  rediss://…                                     the same over TLS
+  rediss://…                                     the same over TLS, with
+      ?ssl_ca_certs=FILE                         who vouches for the server
+      &ssl_certfile=FILE&ssl_keyfile=FILE        who we are, if the server asks
   unix:///path/of/the.sock[?db=0]
   redis+sentinel://[user:password@]host:port,host:port/service[/db]
   redis+cluster://[user:password@]host:port[,host:port]
@@ -69,8 +71,20 @@ class StoreUrl:
     tls: ssl.SSLContext | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "StoreUrl":
-        """Reads a URL. Raises StoreUrlInvalid, whose message says what to write instead."""
+    def parse(cls, text: str, password: str | None = None) -> "StoreUrl":
+        """Reads a URL; `password` is the login's where it comes by another way.
+
+        Raises StoreUrlInvalid, whose message says what to write instead.
+        """
+        read = cls._parse(text)
+        if not password:
+            return read
+        if read.login.password:
+            raise _invalid("it has a password, and another one is set beside it")
+        return replace(read, login=replace(read.login, password=password))
+
+    @classmethod
+    def _parse(cls, text: str) -> "StoreUrl":
         scheme, separator, rest = text.partition("://")
         if not separator:
             raise _invalid("it has no scheme")
@@ -90,6 +104,15 @@ class StoreUrl:
                 return _cluster(credentials, hosts, path, options, secure)
             case _:
                 raise _invalid(f"'{scheme}' is not a scheme of it")
+
+
+def passwords_of(text: str) -> Iterator[str]:
+    """The passwords in a URL, however wrong it is otherwise: as written, and as read."""
+    rest, _, query = text.partition("://")[2].partition("?")
+    written = rest.rpartition("@")[0].partition(":")[2]
+    yield from filter(None, (written, unquote(written)))
+    options = dict(parse_qsl(query))
+    yield from (options[name] for name in ("password", "sentinel_password") if name in options)
 
 
 def _unix(credentials: str, hosts: str, path: str, options: Mapping[str, str]) -> StoreUrl:
@@ -177,7 +200,10 @@ def _tls(options: Mapping[str, str], secure: bool) -> ssl.SSLContext | None:
     try:
         context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
         if certificate := options.get("ssl_certfile"):
-            context.load_cert_chain(certificate, options.get("ssl_keyfile"))
+            # A key that wants a passphrase would be asked for it on the terminal, and wait.
+            context.load_cert_chain(certificate, options.get("ssl_keyfile"), password="")
+        elif "ssl_keyfile" in options:
+            raise _invalid("ssl_keyfile needs its certificate, ssl_certfile, beside it")
     except OSError as error:
         raise _invalid(f"a file of its TLS options cannot be read ({error})") from error
     match options.get("ssl_cert_reqs", "required"):

@@ -22,6 +22,7 @@ from scripts.bench.command import run
 from scripts.bench.plays import Found, Load, Play, System, by_process, middle, take_turns
 from scripts.bench.row import Row
 from scripts.bench.service_pipeline import NAME, Count, ServicePipeline, open_service
+from scripts.bench.store_memory import bytes_of_a_field
 from scripts.bench.task_queue import KINDS, Kind, TaskQueue
 from scripts.load.groups import Group
 from scripts.load.load_process import LoadProcess
@@ -36,6 +37,7 @@ _NET = 40  # the receivers' addresses: 127.40.0.1 and so on, each system's in a 
 
 WEBHOOK, WEBHOOK_BURST = "pipeline-webhook", "pipeline-webhook-burst"
 SOCKET, SOCKET_BURST = "pipeline-socket", "pipeline-socket-burst"
+OUTCOME = "pipeline-outcome-memory"
 _WHAT: Mapping[str, tuple[str, float]] = {
     WEBHOOK: ("post → webhook, 3,000 a second, all processes, CPU per delivery", WEBHOOK_US),
     WEBHOOK_BURST: ("the same, many posts at once", WEBHOOK_US),
@@ -90,17 +92,21 @@ async def measure(
     missing_ones = {kind.what: why for kind in kinds if (why := kind.why_missing())}
     with tempfile.TemporaryDirectory(prefix="moments-bench-") as folder:
         present = [kind for kind in kinds if kind.what not in missing_ones]
-        webhooks = await _webhooks(Path(folder), present, sizes, rounds)
+        webhooks, outcome_bytes = await _webhooks(Path(folder), present, sizes, rounds)
         sockets = await _sockets(Path(folder), sizes, rounds)
     print("CPU by process, µs per delivery:")
     print(by_process({**webhooks, **sockets}), flush=True)
     return [
         *(_row(name, webhooks, missing_ones) for name in (WEBHOOK, WEBHOOK_BURST)),
         *(_row(name, sockets, {}) for name in (SOCKET, SOCKET_BURST)),
+        Row(OUTCOME, "outcome of a webhook, memory", outcome_bytes, "B", SOURCE),
     ]
 
 
-async def _webhooks(directory: Path, kinds: Sequence[Kind], sizes: Sizes, rounds: int) -> Found:
+async def _webhooks(
+    directory: Path, kinds: Sequence[Kind], sizes: Sizes, rounds: int
+) -> tuple[Found, float]:
+    """And the bytes that an outcome takes in the store."""
     workload = sizes.circles(Group.HEALTHY)
     async with AsyncExitStack() as open_:
         receivers = LoadProcess("receivers", directory, _ignore)
@@ -117,13 +123,14 @@ async def _webhooks(directory: Path, kinds: Sequence[Kind], sizes: Sizes, rounds
             systems.append(await open_.enter_async_context(queue))
         for system in systems:  # so that connections are open
             await system.play(sizes.burst_of(system))
-        return await take_turns(
+        found = await take_turns(
             [
                 *(Play(WEBHOOK, one, sizes.even_of(one)) for one in systems),
                 *(Play(WEBHOOK_BURST, one, sizes.burst_of(one)) for one in systems),
             ],
             rounds,
         )
+        return found, await bytes_of_a_field(service.own.store_url, "outcomes:*")
 
 
 async def _sockets(directory: Path, sizes: Sizes, rounds: int) -> Found:

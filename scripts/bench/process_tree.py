@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from app.errors import CommandFailed
 from scripts.bench.cpu import cpu_s
 from scripts.load.processes import descendants, usage
 
@@ -12,9 +13,16 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 def trees_cpu_s(roots: Mapping[str, int]) -> dict[str, float]:
     """By the name of each root, since it began. What its children used counts after their end too,
-    such as the child with which a store rewrites its log. Raises FileNotFoundError when a root is
+    such as the child with which a store rewrites its log. Raises CommandFailed when a root is
     gone."""
-    return {name: _tree_cpu_s(pid) for name, pid in roots.items()}
+    return {name: _root_cpu_s(name, pid) for name, pid in roots.items()}
+
+
+def _root_cpu_s(name: str, pid: int) -> float:
+    try:
+        return _tree_cpu_s(pid)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise CommandFailed(f"{name} has ended by itself, process {pid}") from error
 
 
 def _tree_cpu_s(root: int) -> float:

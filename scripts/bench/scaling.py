@@ -7,21 +7,26 @@ it, for each delivery; median of the rounds. Queues are the load test's: see `lo
 """
 
 import argparse
+import asyncio
+import os
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from app.commands.process import raise_file_limit
 from scripts.bench.circles import draw_circles
+from scripts.bench.cores import on_one_core
 from scripts.bench.plays import Load, Spent, middle
 from scripts.bench.plot import plot
+from scripts.bench.process_tree import trees_cpu_s
 from scripts.bench.row import Row
 from scripts.bench.service_pipeline import RunningService, ServicePipeline, open_service
 from scripts.load.groups import Group
 from scripts.load.load_process import LoadProcess
+from scripts.load.processes import descendants
 from scripts.load.setting_up import befriend, register, tokens
 from scripts.load.stage import AT_ONCE, sources
 from scripts.load.workload import Workload
@@ -43,6 +48,14 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Series:
+    """`beside`: what says why the largest costs what it does, in the same microseconds."""
+
+    points: Sequence[Point]
+    beside: Mapping[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True, slots=True)
 class Sizes:
     """`deliveries`: in each round, at every size. `audience` of `people`: with several workers, and
     with several gateways."""
@@ -55,6 +68,7 @@ class Sizes:
     audience: int = 1_000
     rounds: int = ROUNDS
     seconds: float = 4.0
+    idle_s: float = 20.0  # nearly as long as it takes to ping every socket once
 
 
 FULL = Sizes(friends=(10, 100, 1_000, 10_000), sockets=(100, 1_000, 10_000, 18_000),
@@ -102,7 +116,7 @@ class _Receivers:
         return (await self._process.ask("count"))["scaling"]["accepted"]
 
 
-async def circles(directory: Path, of: Sizes) -> list[Point]:
+async def circles(directory: Path, of: Sizes) -> Series:
     """By webhook, from posts to few and to many."""
     people = max(of.friends)
     async with AsyncExitStack() as open_:
@@ -115,15 +129,15 @@ async def circles(directory: Path, of: Sizes) -> list[Point]:
         await register(service.caller, first, {Group.HEALTHY: receivers.urls}, _ignore)
         for workload in more:
             await befriend(service.caller, workload, _ignore)
-        return [
-            await _played(service, workload, receivers.arrived, of) for workload in (first, *more)
-        ]
+        every = (first, *more)
+        return Series([await _played(service, one, receivers.arrived, of) for one in every])
 
 
-async def sockets(directory: Path, of: Sizes) -> list[Point]:
+async def sockets(directory: Path, of: Sizes) -> Series:
     """By socket, with ever more of them open; a post goes to 100. Evenly: of posts made at once
     many would come to the same socket where there are few, and share a write."""
     found: list[Point] = []
+    idle_us = 0.0
     async with AsyncExitStack() as open_:
         crowd = await _crowd(open_, directory)
         first, *more = [
@@ -139,23 +153,37 @@ async def sockets(directory: Path, of: Sizes) -> list[Point]:
             opened = len(workload.people)
             point = await _played(service, workload, _frames(crowd), of, of.seconds)
             found.append(replace(point, size=opened))
-    return found
+        idle_us = await _idle(service, of)
+    return Series(found, {"of these, while nothing is delivered": idle_us})
 
 
-async def workers(directory: Path, of: Sizes) -> list[Point]:
-    """By webhook, with one worker and with two."""
+async def _idle(service: RunningService, of: Sizes) -> float:
+    """What is used anyway, pings above all, for each delivery of the rate that was measured."""
+    before_s = trees_cpu_s(service.own.pids())
+    await asyncio.sleep(of.idle_s)
+    after_s = trees_cpu_s(service.own.pids())
+    used_s = sum(after_s[name] - before_s[name] for name in before_s if name != "api")
+    return used_s / of.idle_s / (of.deliveries / of.seconds) * 1e6
+
+
+async def workers(directory: Path, of: Sizes) -> Series:
+    """By webhook, with one worker and with two; and with one that shares its core with all others,
+    as two have to where there are no more cores than that."""
     workload = _people(Group.HEALTHY, of.people, of.audience, 10, "author")
     async with AsyncExitStack() as open_:
         receivers = await _receivers(open_, directory)
         service = await open_service(open_, directory / "service", workload)
         await register(service.caller, workload, {Group.HEALTHY: receivers.urls}, _ignore)
         one = await _played(service, workload, receivers.arrived, of)
+        with on_one_core(descendants([os.getpid()]).values()):
+            crowded = await _played(service, workload, receivers.arrived, of)
         await service.own.start("worker-2")
         two = await _played(service, workload, receivers.arrived, of)
-        return [replace(one, size=1), replace(two, size=2)]
+        points = [replace(one, size=1), replace(two, size=2)]
+        return Series(points, {"one worker, everything on one core": crowded.us})
 
 
-async def gateways(directory: Path, of: Sizes) -> list[Point]:
+async def gateways(directory: Path, of: Sizes) -> Series:
     """By socket, with one gateway and with two."""
     found: list[Point] = []
     for count in (1, 2):
@@ -168,7 +196,7 @@ async def gateways(directory: Path, of: Sizes) -> list[Point]:
             await _open(service, crowd, workload.people)
             point = await _played(service, workload, _frames(crowd), of)
             found.append(replace(point, size=count))
-    return found
+    return Series(found)
 
 
 async def _receivers(open_: AsyncExitStack, directory: Path) -> _Receivers:
@@ -202,8 +230,8 @@ def _ignore(_: object) -> None:
     """Neither progress is shown nor latencies."""
 
 
-Series = Callable[[Path, Sizes], Awaitable[list[Point]]]
-SERIES: Final[Mapping[str, tuple[str, str, Series]]] = {
+Measure = Callable[[Path, Sizes], Awaitable[Series]]
+SERIES: Final[Mapping[str, tuple[str, str, Measure]]] = {
     "circles": ("friends of the author, by webhook", "friends", circles),
     "sockets": ("open sockets, posts to 100 of them", "sockets", sockets),
     "workers": ("workers, by webhook", "workers", workers),
@@ -217,11 +245,12 @@ async def measure(
     """The largest size of each series against the smallest. Prints all points."""
     raise_file_limit()
     rows: list[Row] = []
-    found: dict[str, list[Point]] = {}
+    found: dict[str, Sequence[Point]] = {}
     for name in names:
-        what, unit, series = SERIES[name]
+        what, unit, measured = SERIES[name]
         with tempfile.TemporaryDirectory(prefix="moments-bench-") as folder:
-            points = await series(Path(folder), of)
+            series = await measured(Path(folder), of)
+        points = series.points
         found[f"{what} ({unit})"] = points
         for point in points:
             print(f"{name}: {point.size:,} {unit}: {point.us:.2f} µs, and api {point.api_us:.2f}")
@@ -235,6 +264,7 @@ async def measure(
                 source=f"{SOURCE} {name}",
                 bar=BAR,
                 baseline=first.us,
+                peers=series.beside,
             )
         )
     if drawn is not None:

@@ -149,5 +149,37 @@ SUITE: Mapping[str, Bench] = {
         ),
     ),
     "scaling": Bench("few and many friends, sockets, workers and gateways", 5, scaled),
+    "steady": Bench(
+        "the everyday mix for a minute",
+        1.3,
+        load_test(
+            "steady",
+            steady_sockets=("p99 to sockets, steady", "the everyday mix, p99 to sockets"),
+            steady_webhooks=(
+                "p99 to healthy webhooks, steady",
+                "the everyday mix, p99 to healthy webhooks",
+            ),
+        ),
+    ),
+    "tls": Bench(
+        "2,000 https endpoints",
+        2,
+        load_test(
+            "tls",
+            tls_handshakes=(
+                "handshakes per 1,000 deliveries, kept",
+                "2,000 https endpoints, handshakes per 1,000 deliveries",
+            ),
+            tls_cpu=("CPU of a delivery, kept", "the same, CPU of a delivery"),
+            tls_handshakes_dropped=(
+                "handshakes per 1,000 deliveries, dropped every 10 s",
+                "the same with connections dropped every 10 s, handshakes",
+            ),
+            tls_resumed_dropped=(
+                "of these with a session resumed, dropped every 10 s",
+                "of these with a session resumed",
+            ),
+        ),
+    ),
     "lost": Bench("a minute of chaos", 2, lost),
 }

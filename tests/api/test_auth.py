@@ -61,6 +61,7 @@ MAY = {
     ("DELETE", "/v1/endpoints/{endpoint}"): ADMIN,
     ("POST", "/v1/endpoints/{endpoint}/secret:rotate"): ADMIN,
     ("POST", "/v1/endpoints/{endpoint}:ping"): ADMIN,
+    ("POST", "/v1/endpoints/{endpoint}:verify"): ADMIN,
     ("POST", "/v1/endpoints/{endpoint}:enable"): ADMIN,
     ("POST", "/v1/endpoints/{endpoint}:recover"): ADMIN,
     ("GET", "/v1/endpoints/{endpoint}/attempts"): READ,

@@ -68,8 +68,12 @@ CONTRACT: dict[tuple[str, str], tuple[int, set[str]]] = {
     ("GET", "/v1/keys"): (200, PAGE),
     ("DELETE", "/v1/keys/{key}"): (204, NOTHING),
 }
-# These have tests of their own: one needs a sender, the other's answer is text.
-ELSEWHERE = {("POST", "/v1/endpoints/{endpoint}:ping"), ("GET", "/metrics")}
+# These have tests of their own: two need a sender, the other's answer is text.
+ELSEWHERE = {
+    ("POST", "/v1/endpoints/{endpoint}:ping"),
+    ("POST", "/v1/endpoints/{endpoint}:verify"),
+    ("GET", "/metrics"),
+}
 
 
 def test_no_call_is_without_a_contract():

@@ -46,6 +46,7 @@ async def test_an_endpoint_is_made_with_defaults_and_a_new_secret(api: Api):
         "open_until": None,
         "signing": "hmac",
         "public_key": None,
+        "verification": None,
         "secret": made["secret"],
     }
 

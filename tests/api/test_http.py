@@ -1,6 +1,8 @@
 """Clients that keep to HTTP only in part, or not at all."""
 
 import asyncio
+import io
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
@@ -227,6 +229,25 @@ async def test_a_connection_goes_on_after_an_early_answer_whose_request_ends_in_
         await asyncio.sleep(2 * LIMITS.linger_s)
         raw.writer.write(strict.head("GET /healthz"))
         assert (await raw.answer())[0] == 200
+
+
+async def test_what_stands_in_a_query_is_in_no_log(
+    strict: Served, caplog: pytest.LogCaptureFixture
+):
+    """Somebody may put a token there, though it is looked for in the header alone."""
+    written = io.StringIO()  # caplog hears loggers that tell nobody as well
+    handler, root = logging.StreamHandler(written), logging.getLogger()
+    with caplog.at_level(logging.DEBUG):
+        root.addHandler(handler)
+        try:
+            for target in ("/v1/users/bob/feed", "/healthz", "/nowhere", "//", "no target"):
+                async with strict.raw(strict.head(f"GET {target}?token=planted")) as raw:
+                    assert (await raw.answer())[0] in (200, 400, 404, 422)
+            logging.getLogger("uvicorn.error").warning("it is heard")
+        finally:
+            root.removeHandler(handler)
+    assert "it is heard" in written.getvalue()
+    assert "planted" not in written.getvalue()
 
 
 async def test_a_client_that_reads_nothing_is_cut_off(strict: Served):

@@ -24,6 +24,19 @@ async def test_the_store_holds_nothing_that_opens_a_call(api: Api):
         assert secret.removeprefix("mk_").encode() not in held
 
 
+async def test_a_key_tells_whether_endpoints_made_with_it_are_verified(api: Api):
+    body = {"name": "shop", "scopes": ["admin"]}
+    made = (await api.admin.post("/v1/keys", json={**body, "verify_endpoints": True})).json()
+    assert made["verify_endpoints"] is True
+    plain = (await api.admin.post("/v1/keys", json=body)).json()
+    assert plain["verify_endpoints"] is False
+    items = (await api.admin.get("/v1/keys")).json()["items"]
+    told = {one["id"]: one["verify_endpoints"] for one in items}
+    assert (told[made["id"]], told[plain["id"]]) == (True, False)
+    answer = await api.admin.post("/v1/keys", json={**body, "verify_endpoints": "perhaps"})
+    assert answer.status_code == 422
+
+
 async def test_a_key_may_do_what_its_scopes_say(api: Api):
     made = (
         await api.admin.post("/v1/keys", json={"name": "x", "scopes": ["publish", "read"]})

@@ -87,7 +87,7 @@ async def test_stats_tell_what_waits_who_owns_it_and_who_lives(api: Api):
     assert found["shards"] == len(found["queues_by_shard"]) == SHARDS
     assert found["queues"]["posts"] == 1
     assert found["queues_by_shard"][shard_of_id(post["id"])]["posts"] == 1
-    assert found["endpoints"] == {"active": 1, "open": 0, "disabled": 0}
+    assert found["endpoints"] == {"active": 1, "open": 0, "disabled": 0, "unverified": 0}
     held = [lease for lease in found["leases"] if lease["holder"]]
     assert held == [{"role": "sender", "shard": 3, "holder": "w1"}]
     assert found["nodes"] == [{"id": "gateway-1", "seen_at": "2026-01-31T12:00:00.123Z"}]

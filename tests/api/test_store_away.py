@@ -162,6 +162,7 @@ WORKS_WHEN_FULL = {
     "endpoints_delete": 204,
     "endpoints_change": 200,
     "endpoints_enable": 200,
+    "endpoints_verify": 409,  # it is verified
     "keys_revoke": 204,
     "deliveries_replay": 202,
     "deliveries_retry": 202,

@@ -34,9 +34,11 @@ async def test_every_row_has_its_figure_and_a_missing_peer_is_said_to_be_missing
         "pipeline-webhook-burst",
         "pipeline-socket",
         "pipeline-socket-burst",
+        "pipeline-outcome-memory",
     ]
-    assert all(row.value > 0 and row.unit == "µs" for row in rows.values())
-    assert [row.bar for row in rows.values()] == [50, 50, 18, 18]
+    assert all(row.value > 0 for row in rows.values())
+    assert [row.unit for row in rows.values()] == [*["µs"] * 4, "B"]
+    assert [row.bar for row in rows.values()] == [50, 50, 18, 18, None]
     for name in ("pipeline-webhook", "pipeline-webhook-burst"):
         peers = rows[name].peers
         assert set(peers) == {"taskiq-redis + aiohttp", "celery + requests"}

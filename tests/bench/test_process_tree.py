@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from app.errors import CommandFailed
 from scripts.bench.process_tree import trees_cpu_s
 
 BURN = "import time\nwhile time.process_time() < 0.2: pass\n"
@@ -32,7 +33,7 @@ def test_what_a_child_has_used_counts_after_its_end():
 def test_a_process_that_is_gone_is_no_figure():
     with subprocess.Popen(["true"]) as process:
         pass
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(CommandFailed, match="has ended by itself"):
         trees_cpu_s({"gone": process.pid})
 
 

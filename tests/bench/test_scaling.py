@@ -19,6 +19,7 @@ TINY = Sizes(
     audience=2,
     rounds=1,
     seconds=0.2,
+    idle_s=0.1,
 )
 
 
@@ -40,6 +41,9 @@ async def test_each_series_compares_its_last_size_with_its_first(
     told = capsys.readouterr().out
     assert sum(" µs, and api " in line for line in told.splitlines()) == 8
     assert len(points(tmp_path / "scaling.svg")) == 4
+    beside = {row.name: row.peers for row in rows if row.peers}
+    assert list(beside) == ["scaling-sockets", "scaling-workers"]
+    assert all(float(us) > 0 for peers in beside.values() for us in peers.values())
 
 
 def points(svg: Path) -> list[str]:

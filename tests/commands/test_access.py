@@ -101,6 +101,17 @@ async def test_a_key_has_the_scopes_that_were_asked_for(shell: Shell):
     key = await shell.served.api.services.api_keys.find(made["key"])
     assert key is not None
     assert key.scopes == {Scope.PUBLISH, Scope.READ}
+    assert not key.verify_endpoints
+
+
+async def test_a_key_whose_endpoints_are_to_be_verified_is_listed_as_one(shell: Shell):
+    await shell.run_as_admin("key", "make", "shop", "--scope", "admin", "--verify-endpoints")
+    [row] = [
+        line
+        for line in (await shell.run_as_admin("key", "list")).out.splitlines()
+        if "shop" in line
+    ]
+    assert "admin (verifies endpoints)" in row
 
 
 async def test_a_key_has_the_rate_that_was_asked_for(shell: Shell):

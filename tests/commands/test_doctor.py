@@ -85,10 +85,32 @@ async def test_a_service_that_is_set_up_well_has_nothing_to_change(
     store: Store, store_url: str, given: Set, tmp_path: Path
 ) -> None:
     give_all(given, store_url)
-    findings = await diagnose(tmp_path)
+    # That the cluster of the tests lets anybody in is another test's matter.
+    findings = [one for one in await diagnose(tmp_path) if one.topic != "access"]
     assert amiss(findings) == []
     assert [one.topic for one in findings] == [*FOUND_OK, "admin key"]
     assert "Valkey" in next(one.text for one in findings if one.topic == "store")
+
+
+async def test_a_server_on_the_network_that_is_open_to_all_is_warned_of(
+    server: TcpServer, single_store_url: str, given: Set, tmp_path: Path
+) -> None:
+    give_all(given, f"redis://{server.address}")
+    findings = await diagnose(tmp_path)
+    assert amiss(findings) == [("access", "warning")]
+    assert "docs/store.md" in text_of(findings, "access")
+    give_all(given, single_store_url)  # whose socket is its owner's alone
+    assert amiss(await diagnose(tmp_path)) == []
+
+
+async def test_names_of_files_with_secrets_are_settings_and_of_others_are_not(
+    given: Set, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text(new_secret_key())
+    given(secret_key_file=tmp_path / "key", port_file=tmp_path / "key")
+    findings = await diagnose(tmp_path)
+    assert text_of(findings, "settings").startswith("MOMENTS_PORT_FILE is no setting")
+    assert "set: MOMENTS_SECRET_KEY;" in "".join(one.text for one in findings)
 
 
 async def test_looking_at_a_new_store_does_not_decide_its_number_of_shards(
@@ -249,6 +271,7 @@ async def test_all_that_is_wrong_with_a_server_is_told_at_once(
         ("eviction", "fault"),
         ("persistence", "warning"),
         ("ack", "fault"),
+        ("access", "warning"),
     ]
     assert "CONFIG SET maxmemory-policy noeviction" in text_of(findings, "eviction")
     assert "CONFIG SET appendonly yes" in text_of(findings, "persistence")

@@ -32,6 +32,8 @@ REFUSED = Outcome(0, Failure.CONNECT, 1.0)
 BROKEN = Outcome(500, None, 1.0)
 GONE = Outcome(410, None, 1.0)
 BUSY = Outcome(429, None, 1.0)
+NO_PROXY = Outcome(0, Failure.PROXY, 1.0)
+NO_TUNNEL = Outcome(0, Failure.TUNNEL, 1.0)
 
 
 def slowed(status: int, retry_after: str | None = None) -> Outcome:
@@ -240,6 +242,45 @@ def test_a_success_enables_an_endpoint_of_which_nothing_else_is_known():
 def test_a_call_enables_whatever_it_was(health):
     assert may_send(enable(health), START_MS) is Permit.SEND
     assert enable(health) == Health(last_success_at_ms=health.last_success_at_ms)
+
+
+# The egress proxy
+
+
+@pytest.mark.parametrize("health", [Health(), after(Health(), *[BROKEN] * 9), opened(), disabled()])
+def test_a_proxy_that_cannot_be_used_says_nothing_of_an_endpoint(health: Health):
+    assert on_outcome(health, NO_PROXY, START_MS + 30 * DAY_MS, POLICY) == (health, ())
+    assert not spends_attempt(NO_PROXY)
+
+
+def test_tunnels_that_are_not_made_open_the_breaker():
+    health, notices = on_outcome(after(Health(), *[NO_TUNNEL] * 9), NO_TUNNEL, START_MS, POLICY)
+    assert (health.state, notices) == (EndpointState.OPEN, (Notice.OPENED,))
+    assert spends_attempt(NO_TUNNEL)
+
+
+def test_tunnels_that_are_not_made_never_disable_however_long():
+    health = Health()
+    for day in range(40):
+        health = after(health, NO_TUNNEL, at_ms=START_MS + day * DAY_MS)
+    assert health.state is EndpointState.OPEN
+    assert health.failure_days == ()
+    on_three_days = Health()
+    for day in (0, 1, 2):
+        on_three_days = after(on_three_days, BROKEN, at_ms=START_MS + day * DAY_MS)
+    late = after(on_three_days, NO_TUNNEL, at_ms=START_MS + 10 * DAY_MS)
+    assert late.state is EndpointState.ACTIVE
+    assert after(late, BROKEN, at_ms=START_MS + 10 * DAY_MS).state is EndpointState.DISABLED
+
+
+# Verification
+
+
+@pytest.mark.parametrize("outcome", [OK, BROKEN, REFUSED, GONE, BUSY, NO_PROXY, NO_TUNNEL])
+def test_no_outcome_changes_what_is_known_of_an_address_that_is_not_verified(outcome: Outcome):
+    health = Health(EndpointState.UNVERIFIED)
+    assert on_outcome(health, outcome, START_MS, POLICY) == (health, ())
+    assert may_send(health, START_MS + 365 * DAY_MS) is Permit.PARK
 
 
 # Pauses

@@ -12,7 +12,7 @@ import msgpack
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from app.gateway.door import Operations
+from app.gateway.door import Operations, Rules
 from app.gateway.limits import Limits
 from app.gateway.server import Gateway
 from app.store.nodes import OnPushes
@@ -175,6 +175,7 @@ async def running(
     *,
     limits: Limits = AT_ONCE,
     operations: Operations | None = None,
+    rules: Rules | None = None,
     listener: socket.socket | None = None,
     tokens: TokenVerifier = VERIFIER,
 ) -> AsyncIterator[Gate]:
@@ -188,6 +189,7 @@ async def running(
         shards=SHARDS,
         limits=limits,
         operations=operations,
+        rules=rules,
     )
     stop = asyncio.Event()
     start = gateway.start("127.0.0.1", 0) if listener is None else gateway.start_on(listener)

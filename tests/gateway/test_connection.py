@@ -241,6 +241,30 @@ async def test_what_is_not_acknowledged_is_pushed_again_and_then_the_socket_is_c
     assert rig.stats.sockets_closed == {4004: 1}
 
 
+async def test_what_is_acknowledged_before_the_hello_counts_once_that_is_said():
+    rig = Rig()
+    async with rig.socket(after=5, explicit=True) as one:
+        one.connection.data_received(text('{"type":"ack","offset":5}'))
+        assert rig.cursors == {}
+        one.connection.go_on()
+        hand_out(one.connection, page(6, 1, cursor=3))
+        assert rig.cursors == {"bob": 5}
+        assert rig.stats.acks == 1
+
+
+async def test_what_is_acknowledged_of_a_log_that_is_gone_does_not_count():
+    """The cursor would go to the head, over what the client is then sent."""
+    rig = Rig()
+    async with rig.socket(after=50, explicit=True) as one:
+        one.connection.data_received(text('{"type":"ack","offset":50}'))
+        one.connection.go_on()
+        hand_out(one.connection, page(51, 0, head=5))
+        hello, reset = [await one.client.message() for _ in range(2)]
+        assert (hello["type"], reset["type"]) == ("hello", "reset")
+        assert rig.cursors == {}
+        assert not one.connection.session.is_closed
+
+
 async def test_an_acknowledgement_of_what_was_not_pushed_closes():
     rig = Rig()
     async with rig.live_socket(head=5, explicit=True) as one:
@@ -390,6 +414,16 @@ async def test_what_comes_behind_the_message_that_closed_is_not_looked_at():
     assert rig.stats.acks == 0
 
 
+async def test_a_message_begun_before_we_closed_and_ended_after_it_does_no_harm():
+    rig = Rig()
+    async with rig.live_socket() as one:
+        one.connection.data_received(text("bad") + text("be", fin=False))
+        one.connection.data_received(continuation(b"gun", fin=True))
+        assert (await closed_with(one)).code == CloseCode.BAD_MESSAGE
+        await one.client.send(masked(Opcode.CLOSE))
+        await one.client.end()
+
+
 async def test_a_ping_of_the_client_is_answered():
     rig = Rig()
     async with rig.live_socket() as one:
@@ -445,6 +479,17 @@ async def test_no_answer_to_a_ping_closes():
         rig.pass_time(2)
         assert await closed_with(one) == Close(CloseCode.NO_PONG, "no answer to a ping")
     assert rig.stats.sockets_closed == {4003: 1}
+
+
+async def test_a_frame_that_never_ends_is_no_sign_of_life():
+    """Else a byte now and then would keep a socket, and what it holds of a message, for ever."""
+    rig = Rig()
+    async with rig.live_socket() as one:
+        begun = text("x" * 1_000)
+        for second in range(36):
+            one.connection.data_received(begun[second : second + 1])
+            rig.pass_time(1)
+        assert (await closed_with(one)).code == CloseCode.NO_PONG
 
 
 async def test_whoever_says_something_is_not_pinged():

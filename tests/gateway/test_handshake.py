@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from app.domain.client import Addresses
 from app.gateway import server
-from app.gateway.door import Door, Operations
+from app.gateway.door import Door, Operations, Rules
 from app.gateway.handshake import HEAD_BYTES_MAX, Handshake
 from app.gateway.limits import Limits
 from app.tokens import TokenVerifier, make_token
@@ -132,7 +132,7 @@ async def test_a_token_may_come_as_a_header():
     ids=lambda value: value[:30] if " " in value else "",
 )
 async def test_without_a_token_that_holds_there_is_no_socket(query: str, detail: str):
-    async with running() as gate:
+    async with running(rules=Rules(token_by_message=False)) as gate:
         told = await refusal(gate, request(f"/v1/socket{query}"))
         assert told["status"] == 401
         assert detail in told["detail"]

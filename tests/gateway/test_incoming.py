@@ -91,6 +91,23 @@ def test_a_text_that_is_not_utf_8_fails_the_connection(whole: bool):
     assert failure(incoming).code == 1007
 
 
+def test_a_text_that_cannot_become_utf_8_any_more_is_not_waited_for():
+    incoming = make()
+    assert take(incoming, text(b"fine", fin=False) + continuation(b"\xce\xba\xff", fin=False)) == []
+    assert failure(incoming).code == 1007
+
+
+def test_a_text_that_ends_within_a_character_is_not_utf_8():
+    incoming = make()
+    assert take(incoming, text(b"\xe2", fin=False) + continuation(b"\x82", fin=True)) == []
+    assert failure(incoming).code == 1007
+
+
+def test_bytes_in_fragments_need_not_be_utf_8():
+    read = binary(b"\xff", fin=False) + continuation(b"\xfe", fin=True) + text("x")
+    assert take(make(), read) == [Message(False, b"\xff\xfe"), Message(True, b"x")]
+
+
 def test_a_character_may_be_cut_by_fragments():
     euro = "€".encode()
     read = text(euro[:1], fin=False) + continuation(euro[1:], fin=True)
@@ -124,6 +141,14 @@ def test_a_client_that_closes_is_answered_with_its_own_code():
     assert failure(incoming) == Close(3456, "bye")
 
 
+def test_a_client_may_close_in_the_middle_of_a_message():
+    incoming = make()
+    bye = Close(1000, "bye")
+    read = text("half", fin=False) + masked(Opcode.CLOSE, bye.serialize())
+    assert take(incoming, read + continuation(b"rest", fin=True)) == []
+    assert failure(incoming) == bye
+
+
 def test_a_client_may_close_without_a_code():
     incoming = make()
     take(incoming, masked(Opcode.CLOSE))
@@ -146,6 +171,20 @@ def test_our_close_comes_first_and_only_once():
     assert take(incoming, masked(Opcode.CLOSE, Close(4408, "").serialize())) == []
     assert incoming.to_send() == [b""]
     assert incoming.close_code == 4408
+
+
+def test_after_our_close_nothing_is_looked_at_but_the_answer():
+    """What came before may have been left half looked at."""
+    incoming = make()
+    for _ in incoming.messages(text("bad") + text("be", fin=False), 0.0):
+        incoming.close(4500, "bad")
+        break
+    assert take(incoming, continuation(b"gun", fin=True) + text("more")) == []
+    assert take(incoming, masked(Opcode.PING, b"?") + text(b"\xff")) == []
+    (frame,) = read_frames(b"".join(incoming.to_send()))
+    assert Close.parse(bytes(frame.data)) == Close(4500, "bad")
+    take(incoming, masked(Opcode.CLOSE, Close(4500, "").serialize()))
+    assert incoming.to_send() == [b""]
 
 
 @pytest.mark.parametrize("letter", ["x", "é", "€", "𝄞"])

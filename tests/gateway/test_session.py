@@ -318,7 +318,9 @@ def test_an_acknowledgement_of_what_was_never_pushed_closes():
 def test_nothing_can_be_acknowledged_before_it_was_pushed_or_claimed(state: State):
     session = in_state(state, explicit=True)
     assert isinstance(session.ack(11, 0.0), Close)
-    assert session.ack(10, 0.0) == Advance(10)
+    assert session.ack(9, 0.0) is None
+    assert session.ack(10, 0.0) is None
+    assert session.early == 10
 
 
 def test_the_offset_a_client_came_with_can_still_be_acknowledged():

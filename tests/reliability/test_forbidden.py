@@ -268,13 +268,7 @@ async def test_what_is_no_address_is_not_sent_to_even_if_it_stands_in_the_store(
 ) -> None:
     async with serve(single_store, **EVERYTHING, **MANY) as service:
         await service.befriend(("alice", "bob"))
-        endpoints = Endpoints(
-            single_store,
-            8,
-            sealer=make_sealer(Settings.model_validate(SETTINGS)),
-            endpoints_max=500,
-            changes_max=1_000,
-        )
+        endpoints = endpoints_in(single_store)
         for url in MALFORMED:
             await planted(endpoints, url.format(port=listener.port))
         post = await service.post("alice")
@@ -283,7 +277,12 @@ async def test_what_is_no_address_is_not_sent_to_even_if_it_stands_in_the_store(
     assert (listener.visits, listener.was_sought) == (0, [])
 
 
-async def planted(endpoints: Endpoints, url: str) -> None:
+def endpoints_in(store: Store) -> Endpoints:
+    sealer = make_sealer(Settings.model_validate(SETTINGS))
+    return Endpoints(store, 8, sealer=sealer, endpoints_max=500, changes_max=1_000)
+
+
+async def planted(endpoints: Endpoints, url: str, *, verify: bool = False) -> None:
     """An endpoint of bob that no call would have made."""
     await endpoints.create(
         user="bob",
@@ -296,7 +295,31 @@ async def planted(endpoints: Endpoints, url: str) -> None:
         description=None,
         secret="whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
         now_ms=1,
+        verify=verify,
     )
+
+
+async def test_a_challenge_does_not_reach_what_stands_in_the_store(
+    single_store: Store, listener: Listener
+) -> None:
+    unlimited = {"challenges_per_host_max": 1_000, "challenges_per_s_max": 10_000}
+    async with serve(single_store, **NOTHING, **MANY, **unlimited, verify_schedule_s="") as service:
+        endpoints = endpoints_in(single_store)
+        for url in [*listener.urls(), *(url.format(port=listener.port) for url in MALFORMED)]:
+            await planted(endpoints, url, verify=True)
+        reached = len(HOSTS)
+
+        async def challenged() -> list[Any] | None:
+            page = await service.call("GET", "/users/bob/endpoints?limit=200")
+            found = [one for one in page["items"] if one["verification"]["challenges"]]
+            return found if len(found) >= reached else None
+
+        found = await wait_until(challenged, 20)
+        assert len(found) == reached  # not closed ports, nor what is no address
+        assert {one["verification"]["last_error"] for one in found} == {"blocked"}
+        asked = await service.call("POST", f"/endpoints/{found[0]['id']}:verify")
+        assert (asked["error"], asked["status"]) == ("blocked", None)
+    assert (listener.visits, listener.was_sought) == (0, [])
 
 
 async def test_a_name_that_is_changed_after_saving_is_not_reached(

@@ -85,11 +85,17 @@ class Service:
         )
 
     async def endpoint(
-        self, user: str, types: tuple[str, ...] = ("*",), headers: Mapping[str, str] = NO_HEADERS
+        self,
+        user: str,
+        types: tuple[str, ...] = ("*",),
+        headers: Mapping[str, str] = NO_HEADERS,
+        *,
+        url: str = "https://example.com/hook",
+        verify: bool = False,
     ) -> Endpoint:
         return await self.endpoints.create(
             user=user,
-            url="https://example.com/hook",
+            url=url,
             types=types,
             method="POST",
             headers=headers,
@@ -98,6 +104,7 @@ class Service:
             description=None,
             secret="whsec_" + "a" * 32,
             now_ms=NOW_MS,
+            verify=verify,
         )
 
     async def post(self, author: str = "ann", audience: Audience = ANYBODY) -> Event:

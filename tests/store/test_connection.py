@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from cryptography import x509
@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from app.errors import CommandRejected, StoreUnavailable
 from app.store.client import Store
+from tests.certificates import Authority
 from tests.opened_store import opened
 from tests.store.proxy import proxy_to
 from tests.store_servers import TcpServer, free_ports
@@ -96,6 +97,30 @@ async def test_tls_is_spoken_and_the_certificate_checked(
         async with opened(f"{host}?ssl_cert_reqs=none") as store:
             assert await store.execute("GET", "k") == b"v"
         async with opened(host) as store:
+            with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                await store.execute("GET", "k")
+
+
+async def test_a_server_that_asks_who_we_are_is_shown_our_certificate(
+    single_store: Store, single_store_url: str, tmp_path: Path
+) -> None:
+    await single_store.execute("SET", "k", "v")
+    ours, strangers = Authority(tmp_path), Authority(tmp_path, "strangers")
+    server_side = ours.server_context("127.0.0.1")
+    server_side.verify_mode = ssl.CERT_REQUIRED
+    server_side.load_verify_locations(ours.ca_file)
+    client, stranger = ours.client_file("moments"), strangers.client_file("moments")
+    async with proxy_to(urlsplit(single_store_url).path, server_side) as proxy:
+        host = f"rediss://127.0.0.1:{proxy.port}?ssl_ca_certs={quote(str(ours.ca_file))}"
+        known = f"{host}&ssl_certfile={client}&ssl_keyfile={client}"
+        async with opened(known) as store:
+            assert await store.execute("GET", "k") == b"v"
+        for unknown in (host, f"{host}&ssl_certfile={stranger}"):
+            async with opened(unknown) as store:
+                with pytest.raises(StoreUnavailable):
+                    await store.execute("GET", "k")
+        trusting_others = f"rediss://127.0.0.1:{proxy.port}?ssl_ca_certs={strangers.ca_file}"
+        async with opened(f"{trusting_others}&ssl_certfile={client}") as store:
             with pytest.raises(StoreUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
                 await store.execute("GET", "k")
 

@@ -1,6 +1,7 @@
 """The bundled server: its data outlives every death, and a directory has one at a time."""
 
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -103,6 +104,30 @@ def test_nobody_else_may_enter_its_directory_or_use_its_socket(server: EmbeddedS
     server.start()
     assert stat.S_IMODE(server.directory.stat().st_mode) == 0o700
     assert stat.S_IMODE((server.directory / "valkey.sock").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="only Linux tells")
+def test_it_listens_on_its_socket_and_on_no_port(server: EmbeddedServer) -> None:
+    server.start()
+    path = embedded.socket_path(server.directory)
+    opened = {os.readlink(fd) for fd in Path(f"/proc/{server.pid}/fd").iterdir()}
+    inodes = {
+        kind: {
+            f"socket:[{inode}]"
+            for file in files
+            for inode in re.findall(pattern, Path(f"/proc/net/{file}").read_text(), re.MULTILINE)
+        }
+        for kind, files, pattern in (
+            ("ip", ("tcp", "tcp6", "udp", "udp6"), r"^(?: *\S+){9} +(\d+)"),
+            (
+                "unix",
+                ("unix",),
+                rf"(\d+) {re.escape(str(path))}$",
+            ),
+        )
+    }
+    assert opened & inodes["unix"]
+    assert not opened & inodes["ip"]
 
 
 def test_a_second_one_on_the_same_directory_is_refused(server: EmbeddedServer) -> None:

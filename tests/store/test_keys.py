@@ -12,6 +12,7 @@ from app.domain.post import Event, EventKind
 from app.settings import Settings
 from app.store import canary, keys
 from app.store.apikeys import ApiKeys, Scope
+from app.store.challenges import take
 from app.store.client import Store
 from app.store.graph import EdgeKind
 from app.store.leases import Leases, Slot
@@ -111,6 +112,7 @@ async def test_all_keys_of_a_busy_store_are_as_documented(store: Store) -> None:
     await sender.record([Result(on.id(5), State.RETRYING, due_ms=NOW_MS + 5)], done=on.entries)
     reply = [keys.reply(1, "request"), keys.attempts(1, on.endpoints[0].id)]
     await store.call("answer_ping", reply, [b"entry", 60, 3, 3_600])
+    await take(store, SHARDS, "receiver.example", 1)
     await store.call("set_shift", [sender.lease, keys.shift(1)], [sender.token, 1_500])
     await cancel(store, Event(on.event.post, 2, EventKind.UPDATED), 0, 1)
     seen = await check_keys(store)

@@ -2,6 +2,7 @@
 
 from app.domain.delivery import State
 from app.store import keys
+from app.store.challenges import Settled, settle
 from app.store.client import Store
 from app.store.leases import Leases, Slot
 from app.store.stats import read_stats
@@ -14,7 +15,7 @@ async def test_an_empty_store_has_nothing_to_tell(store: Store) -> None:
     stats = await read_stats(store, SHARDS)
     assert stats["queues"] == NOTHING
     assert stats["queues_by_shard"] == [NOTHING] * SHARDS
-    assert stats["endpoints"] == {"active": 0, "open": 0, "disabled": 0}
+    assert stats["endpoints"] == {"active": 0, "open": 0, "disabled": 0, "unverified": 0}
     assert stats["nodes"] == stats["workers"] == []
     assert {lease["holder"] for lease in stats["leases"]} == {None}
     assert {(lease["role"], lease["shard"]) for lease in stats["leases"]} == {
@@ -73,20 +74,27 @@ async def test_endpoints_are_counted_by_state_through_all_their_changes(store: S
     service = Service.on(store)
     (bob,), (eve,) = users_of(1, 1), users_of(2, 1)
     one, two, three = [await service.endpoint(user) for user in (bob, bob, eve)]
-    assert await states(store) == (3, 0, 0)
+    assert await states(store) == (3, 0, 0, 0)
     sender = await Sender(store, 1).take()
     await sender.record(health=[(one.id, ["state", "open"], -1)])
-    assert await states(store) == (2, 1, 0)
+    assert await states(store) == (2, 1, 0, 0)
     await sender.record(health=[(one.id, ["state", "disabled", "failure_days", "x"], -1)])
     await sender.record(health=[(one.id, ["consecutive_failures", 9], -1)])
-    assert await states(store) == (2, 0, 1)
+    assert await states(store) == (2, 0, 1, 0)
     await service.endpoints.change(two.id, {"url": "https://example.com/other"})
     await service.endpoints.enable(one.id)
     await service.endpoints.enable(one.id)
-    assert await states(store) == (3, 0, 0)
+    assert await states(store) == (3, 0, 0, 0)
+    aimed = await service.endpoints.change(two.id, {"url": "https://example.com/"}, verify=True)
+    assert aimed is not None
+    assert await states(store) == (2, 0, 0, 1)
+    await sender.record(health=[(two.id, ["state", "active"], 5)])
+    assert await states(store) == (2, 0, 0, 1)
+    await settle(store, Settled(two.id, aimed.url, "echoed"), "", b"", (9, 60, 1_000))
+    assert await states(store) == (3, 0, 0, 0)
     assert await service.endpoints.delete(three.id)
     assert not await service.endpoints.delete(three.id)
-    assert await states(store) == (2, 0, 0)
+    assert await states(store) == (2, 0, 0, 0)
 
 
 async def test_a_state_that_comes_twice_or_for_a_deleted_endpoint_counts_once(
@@ -99,10 +107,10 @@ async def test_a_state_that_comes_twice_or_for_a_deleted_endpoint_counts_once(
     for _ in range(2):  # its answer was lost
         await sender.record(health=[(endpoint.id, ["state", "open"], 5)], batch_id=b"one")
     await sender.record(health=[(endpoint.id, ["state", "open"], 5)])
-    assert await states(store) == (0, 1, 0)
+    assert await states(store) == (0, 1, 0, 0)
     await service.endpoints.delete(endpoint.id)
     await sender.record(health=[(endpoint.id, ["state", "active"], 5)])
-    assert await states(store) == (0, 0, 0)
+    assert await states(store) == (0, 0, 0, 0)
 
 
 async def test_a_former_owner_does_not_change_health(store: Store) -> None:
@@ -112,5 +120,5 @@ async def test_a_former_owner_does_not_change_health(store: Store) -> None:
     former = await Sender(store, 1).take()
     await Sender(store, 1, token=b"two").take()
     await former.record(health=[(endpoint.id, ["state", "open"], 5)])
-    assert await states(store) == (1, 0, 0)
+    assert await states(store) == (1, 0, 0, 0)
     assert await store.execute("ZCARD", keys.probes(1)) == 0

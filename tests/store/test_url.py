@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import StoreUrlInvalid
-from app.store.url import Address, Kind, Login, StoreUrl
+from app.store.url import Address, Kind, Login, StoreUrl, passwords_of
+from tests.certificates import Authority
 
 
 @pytest.mark.parametrize(
@@ -91,3 +92,37 @@ def test_no_password_gets_into_messages_or_logs() -> None:
     with pytest.raises(StoreUrlInvalid) as caught:
         StoreUrl.parse("redis://user:geheim@h:port")
     assert "geheim" not in str(caught.value)
+
+
+def test_a_password_may_come_beside_the_url_and_not_twice():
+    read = StoreUrl.parse("redis://moments@h/1", "p:w")
+    assert read.login == Login("moments", "p:w", 1)
+    assert StoreUrl.parse("redis://:own@h", "").login.password == "own"
+    with pytest.raises(StoreUrlInvalid, match="another one is set beside it") as caught:
+        StoreUrl.parse("redis://:geheim@h", "hushhush")
+    assert "geheim" not in str(caught.value)
+    assert "hushhush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis://u:p%40w@h", {"p%40w", "p@w"}),
+        ("redis://u:p/w@h:port", {"p/w"}),
+        ("redis+sentinel://h/m?password=a&sentinel_password=b", {"a", "b"}),
+        *(("redis://h", set()), ("nonsense", set()), ("unix:///s", set())),
+    ],
+)
+def test_passwords_are_found_in_any_url_to_be_hidden(url: str, found: set[str]) -> None:
+    assert set(passwords_of(url)) == found
+
+
+def test_a_key_without_its_certificate_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(StoreUrlInvalid, match="ssl_keyfile needs its certificate"):
+        StoreUrl.parse(f"rediss://h?ssl_keyfile={tmp_path}/client.key")
+
+
+def test_a_key_with_a_passphrase_is_a_mistake_and_not_asked_for(tmp_path: Path) -> None:
+    file = Authority(tmp_path).client_file("moments", passphrase=b"hush")
+    with pytest.raises(StoreUrlInvalid, match="TLS options cannot be read"):
+        StoreUrl.parse(f"rediss://h?ssl_certfile={file}")

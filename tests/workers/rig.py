@@ -121,6 +121,7 @@ class Rig:
             description=None,
             secret=options.get("secret", SECRET),
             now_ms=now_ms(),
+            verify=options.get("verify", False),
         )
 
     async def fanned_out(self, friends: Sequence[str]) -> Post:

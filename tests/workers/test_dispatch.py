@@ -18,10 +18,11 @@ from tests.receivers import Receiver, gated, hang, refusing_port, status
 from tests.wait import wait_until
 from tests.workers.test_target import endpoint as endpoint_of
 from workers.delivery import Entry, Item
-from workers.dispatch import BODIES_MADE_BYTES_MAX, Dispatch, DispatchRules, DispatchStats, kind_of
+from workers.dispatch import Dispatch, DispatchRules, DispatchStats
 from workers.http.client import Client
 from workers.http.limits import Limits as HttpLimits
 from workers.lanes import Lanes, Limits
+from workers.made_bodies import KEPT_BYTES_MAX, kind_of
 from workers.target import Target
 
 POST = Post("0" * 18, "ann", "post", 1, 1_000, 1_000, b'{"text":"hello"}')
@@ -455,8 +456,8 @@ async def test_bodies_kept_take_no_more_memory_than_they_may(receiver: Receiver)
         for number in range(200):
             post = Post(f"{number:018}", "ann", "post", 1, 1, 1, b'"%b"' % (b"x" * 256 * 1024))
             work.dispatch.body_of(post, Event(post.id, 1, EventKind.CREATED))
-        kept = work.dispatch._bodies.values()
-        assert sum(len(body.tail) for _, body in kept) <= BODIES_MADE_BYTES_MAX
+        kept = work.dispatch._bodies._made.values()
+        assert sum(len(body.tail) for _, body in kept) <= KEPT_BYTES_MAX
         assert len(kept) > 100
 
 

@@ -31,6 +31,8 @@ def test_every_limit_that_a_worker_reaches_can_be_scraped():
     lanes.reached.full["endpoint_queue_max"] += 13
     stats.dispatch.results["timeout"] += 14
     stats.outcomes.unparked, stats.outcomes.dropped = 15, 16
+    stats.challenges.limited["challenges_per_host_max"] += 17
+    stats.challenges.results["challenge"] += 18
     found = scraped(stats)
     for value, name in enumerate(
         (
@@ -50,6 +52,8 @@ def test_every_limit_that_a_worker_reaches_can_be_scraped():
             ("moments_attempts_total", "timeout"),
             ("moments_dropped_total", "parked_max"),
             ("moments_dropped_total", "dead_letters_max"),
+            ("moments_challenges_limited_total", "challenges_per_host_max"),
+            ("moments_challenges_total", "challenge"),
         ),
         1,
     ):

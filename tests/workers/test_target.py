@@ -166,3 +166,13 @@ def test_health_that_is_not_written_yet_is_newer_than_the_store_s():
     target.is_unwritten = False
     target.load(endpoint(), 0, ())
     assert target.health.state is EndpointState.ACTIVE
+
+
+def test_but_not_than_the_store_s_word_that_another_address_is_to_be_verified():
+    target = Target(endpoint(), 0, ())
+    target.health = Health(consecutive_failures=3)
+    target.is_unwritten = True
+    target.load(endpoint(url="https://example.org/", state="unverified"), 0, ())
+    assert (target.health.state, target.host) == (EndpointState.UNVERIFIED, "example.org")
+    target.load(endpoint(url="https://example.org/"), 0, ())
+    assert target.health == Health()

@@ -11,6 +11,7 @@ from workers.http.dialer import Dialer
 from workers.http.exchange import Done, Exchange
 from workers.http.limits import Limits
 from workers.http.pool import Pool
+from workers.http.proxied import ProxyDialer
 from workers.http.stats import Stats
 from workers.http.tls import client_context
 
@@ -23,7 +24,7 @@ class Client:
     On a kept connection a request costs one write and no task, future or timer of its own. It
     never follows redirects. A 2xx stays a success when its body is too long to read, or when
     something follows that does not belong to it; the connection is closed then. Whether the
-    bytes are a valid request is up to the caller.
+    bytes are a valid request is up to the caller. With a `proxy` all of them go through that.
 
     To be made inside a running event loop, and closed there.
     """
@@ -31,9 +32,14 @@ class Client:
     __slots__ = ("_deadline_s", "_is_closed", "_pool")
 
     def __init__(
-        self, guard: Guard, *, limits: Limits = _DEFAULTS, tls: ssl.SSLContext | None = None
+        self,
+        guard: Guard,
+        *,
+        limits: Limits = _DEFAULTS,
+        tls: ssl.SSLContext | None = None,
+        proxy: ProxyDialer | None = None,
     ) -> None:
-        self._pool = Pool(Dialer(guard, tls or client_context(), limits), limits)
+        self._pool = Pool(Dialer(guard, tls or client_context(), limits, proxy), limits)
         self._deadline_s = limits.deadline_s
         self._is_closed = False
 

@@ -33,7 +33,8 @@ class Connection(asyncio.BufferedProtocol):
 
     `deadline` is when the exchange must be over or, between exchanges, when the connection has
     been idle long enough (`time.monotonic`). `origin` and `is_counted` are the pool's notes: whose
-    connection this is, and whether it still takes a place.
+    connection this is, and whether it still takes a place. `overdue` is what it means for an
+    exchange that its deadline comes while the connection is being set up.
 
     It reads into one buffer that all connections share (`Pool.buffer`), since what is read is
     dealt with at once. Left to itself, TLS allocates 256 KiB for every read.
@@ -61,6 +62,7 @@ class Connection(asyncio.BufferedProtocol):
         "deadline",
         "is_counted",
         "origin",
+        "overdue",
     )
 
     def __init__(self, pool: "Pool", origin: Origin, limits: Limits, first: Exchange) -> None:
@@ -73,6 +75,7 @@ class Connection(asyncio.BufferedProtocol):
         self._has_served = False
         self.origin = origin
         self.deadline = inf
+        self.overdue = Failure.TIMEOUT
         self.is_counted = True
 
     # What the pool does with it

@@ -6,7 +6,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from app.domain.address import Url
-from app.domain.attempt import Failure, Outcome
+from app.domain.attempt import Outcome
+from workers.http.setup import NotConnected
 
 if TYPE_CHECKING:
     from workers.http.connection import Connection
@@ -45,7 +46,7 @@ class Exchange:
         self.started = now = monotonic()
         self.deadline = now + deadline_s
         self.connection: Connection | None = None
-        self.dial: asyncio.Task[Failure | None] | None = None
+        self.dial: asyncio.Task[NotConnected | None] | None = None
         self.is_resent = False
         self.is_settled = False
 

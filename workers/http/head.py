@@ -39,6 +39,11 @@ def _read_fields(received: bytes) -> dict[bytes, bytes]:
     return collected.fields
 
 
+def has_field(received: bytes, name: bytes) -> bool:
+    """Whether the head that `received` begins with has a field of this name (in lower case)."""
+    return name in _read_fields(received)
+
+
 def retry_after(received: bytes) -> str | None:
     """The Retry-After field of the response that `received` begins with, as it was sent."""
     value = _read_fields(received).get(b"retry-after")

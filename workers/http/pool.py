@@ -14,6 +14,7 @@ from workers.http.dialer import Dialer
 from workers.http.exchange import Exchange
 from workers.http.limits import Limits
 from workers.http.origin import Origin
+from workers.http.setup import NotConnected
 from workers.http.stats import Stats
 
 _READ_BYTES = 64 * 1024
@@ -55,7 +56,7 @@ class Pool:
         # In the order in which they became idle; a dict, because any of them may be taken out.
         self._idle: dict[Connection, None] = {}
         self._unconnected: set[Exchange] = set()
-        self._dials: set[asyncio.Task[Failure | None]] = set()
+        self._dials: dict[asyncio.Task[NotConnected | None], Connection] = {}
         # Origins with waiting requests that only the limit for all keeps from another connection.
         self._starved: dict[Origin, None] = {}
         self._is_closing = False
@@ -229,25 +230,25 @@ class Pool:
             self._dialer.dial(exchange.url, connection, exchange.deadline), name=origin.key
         )
         exchange.dial = dial
-        self._dials.add(dial)
+        self._dials[dial] = connection
         dial.add_done_callback(functools.partial(self._end_dial, connection, exchange))
 
     def _end_dial(
-        self, connection: Connection, exchange: Exchange, dial: asyncio.Task[Failure | None]
+        self, connection: Connection, exchange: Exchange, dial: asyncio.Task[NotConnected | None]
     ) -> None:
         """See how the set-up ended. A task that is cancelled may not even have begun."""
-        self._dials.discard(dial)
+        del self._dials[dial]
         self._progress.set()
-        failure: Failure | None = Failure.CONNECT
+        failed: NotConnected | None = NotConnected(Failure.CONNECT)
         if not dial.cancelled():
             if (error := dial.exception()) is not None:
                 self._report("Setting up a connection failed in an unforeseen way", error)
             else:
-                failure = dial.result()
-        if failure is not None:
+                failed = dial.result()
+        if failed is not None:
             self._give_up(connection)
             exchange.dial = None
-            self._fail(exchange, failure)
+            self._fail(exchange, failed.failure, failed.told)
 
     def _give_up(self, connection: Connection) -> None:
         """Undo a connection that did not come up, or only just did and is not wanted."""
@@ -306,13 +307,14 @@ class Pool:
 
     # Outcomes
 
-    def _fail(self, exchange: Exchange, failure: Failure) -> None:
+    def _fail(self, exchange: Exchange, failure: Failure, told: bytes = b"") -> None:
         """End an exchange that has no connection."""
         if exchange.is_settled:
             return
         self._detach(exchange)
         duration_ms = (monotonic() - exchange.started) * 1000.0
-        self._settle(exchange, Outcome(0, failure, duration_ms))
+        excerpt = told[: self._limits.excerpt_bytes_max]
+        self._settle(exchange, Outcome(0, failure, duration_ms, excerpt=excerpt))
 
     def _settle(self, exchange: Exchange, outcome: Outcome) -> None:
         self._count_settled(exchange)
@@ -342,7 +344,8 @@ class Pool:
             if connection.deadline <= now:
                 self._end_overdue(connection)
         for exchange in [each for each in self._unconnected if each.deadline <= now]:
-            self._fail(exchange, Failure.TIMEOUT)
+            dial = exchange.dial
+            self._fail(exchange, Failure.TIMEOUT if dial is None else self._dials[dial].overdue)
         return min(
             min((each.deadline for each in self._connections), default=inf),
             min((each.deadline for each in self._unconnected), default=inf),

@@ -9,13 +9,23 @@ from app.api.schemas.fields import INTEGRAL, Body, Out, TimeText, left_out
 from app.settings import RATE_PER_S_MAX
 
 ScopeWord = Literal["admin", "publish", "read"]
+VerifyEndpoints = Annotated[
+    bool,
+    Field(
+        description="Endpoints made with this key, or aimed at another url, have to echo a "
+        "challenge before they are sent anything else, whatever the settings say."
+    ),
+]
 TOKEN_TTL_DEFAULT_S = 3_600
 RATE_PER_S_MIN = 0.01
 TOKEN_TTL_MAX_S = 10 * 365 * 86_400  # whatever the setting says
 
 
 class NewKey(Body):
-    model_config = example({"name": "importer", "scopes": ["publish", "read"], "rate_per_s": 200})
+    model_config = example(
+        {"name": "importer", "scopes": ["publish", "read"], "rate_per_s": 200},
+        {"name": "customers", "scopes": ["admin"], "verify_endpoints": True},
+    )
 
     name: Annotated[str, Field(min_length=1, max_length=128)]
     scopes: Annotated[list[ScopeWord], Field(min_length=1, max_length=3)]
@@ -28,6 +38,7 @@ class NewKey(Body):
             "the service's own limit holds, which there is none of for the scope `admin`.",
         ),
     ] = None
+    verify_endpoints: VerifyEndpoints = False
 
 
 class Key(Out):
@@ -40,6 +51,7 @@ class Key(Out):
     hint: str
     name: str
     scopes: list[ScopeWord]
+    verify_endpoints: VerifyEndpoints
     created_at: TimeText
     rate_per_s: float | None = left_out()
 

@@ -4,7 +4,14 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from app.api.schemas.examples import ENDPOINT, POSTED_AT, PUBLIC_KEY, SECRET, example
+from app.api.schemas.examples import (
+    ENDPOINT,
+    POSTED_AT,
+    PUBLIC_KEY,
+    SECRET,
+    VERIFICATION,
+    example,
+)
 from app.api.schemas.fields import INTEGRAL, Body, Out, Time, TimeText, UserId, shaped
 from app.domain.address import URL_SIZE_MAX
 from app.domain.headers import COUNT_MAX, NAME, SIZE_MAX, VALUE, check_headers
@@ -14,6 +21,16 @@ from app.errors import HeadersRejected
 DEFAULT_TYPES = ["post.*"]
 DAY_S = 86_400
 
+StateWord = Annotated[
+    Literal["active", "open", "disabled", "unverified"],
+    Field(
+        description="`open`: it fails, its deliveries wait, and it is tried once a minute. "
+        "`disabled`: it answered 410, or failed for days. `unverified`: its receiver has not "
+        "echoed a challenge yet; its deliveries wait. A challenge is a signed request with "
+        '`{"type":"endpoint.verify","data":{"challenge":"…","endpoint":"…"}}`, and is echoed by '
+        'a 2xx with `{"challenge":"…"}` in JSON.'
+    ),
+]
 MethodWord = Literal["POST", "GET", "rest"]
 SigningWord = Annotated[
     Signing,
@@ -141,6 +158,17 @@ class EndpointChange(Body):
     description: Description | None = None
 
 
+class Verification(Out):
+    """How many challenges the endpoint was sent, what was wrong with the last answer, and when the
+    next is sent by itself; null: when a call asks for it."""
+
+    model_config = example(VERIFICATION)
+
+    challenges: int
+    last_error: str | None
+    next_at: TimeText | None
+
+
 class Endpoint(Out):
     """An endpoint. The values of its headers are shown to admin keys only."""
 
@@ -155,7 +183,7 @@ class Endpoint(Out):
     rate_per_s: float | None
     retry_schedule_s: list[float] | None
     description: str | None
-    state: Literal["active", "open", "disabled"]
+    state: StateWord
     disabled_reason: str | None
     created_at: TimeText
     last_success_at: TimeText | None
@@ -164,6 +192,9 @@ class Endpoint(Out):
     open_until: TimeText | None
     signing: SigningWord
     public_key: PublicKey
+    verification: Annotated[
+        Verification | None, Field(description="As long as the endpoint is `unverified`.")
+    ]
 
 
 class FullEndpoint(Endpoint):
@@ -172,6 +203,7 @@ class FullEndpoint(Endpoint):
 
     model_config = example(
         {**ENDPOINT, "secret": SECRET},
+        {**ENDPOINT, "state": "unverified", "verification": VERIFICATION, "secret": SECRET},
         {**ENDPOINT, "signing": "ed25519", "public_key": PUBLIC_KEY, "secret": None},
     )
 

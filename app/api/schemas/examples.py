@@ -42,7 +42,9 @@ ENDPOINT = {
     "open_until": None,
     "signing": "hmac",
     "public_key": None,
+    "verification": None,
 }
+VERIFICATION = {"challenges": 1, "last_error": "challenge", "next_at": DUE_AT}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
 PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 ATTEMPT = {
@@ -95,6 +97,7 @@ KEY = {
     "hint": "mk_8sKq2",
     "name": "importer",
     "scopes": ["publish", "read"],
+    "verify_endpoints": False,
     "created_at": POSTED_AT,
     "rate_per_s": 200.0,
 }

@@ -83,7 +83,7 @@ class Stats(Out):
             "leases": [{"role": "sender", "shard": 0, "holder": "worker-1f2e3d"}],
             "nodes": [{"id": "gateway-1f2e3d", "seen_at": POSTED_AT}],
             "workers": [{"id": "worker-1f2e3d", "role": "sender", "seen_at": POSTED_AT}],
-            "endpoints": {"active": 12, "open": 1, "disabled": 0},
+            "endpoints": {"active": 12, "open": 1, "disabled": 0, "unverified": 0},
         }
     )
 

@@ -211,6 +211,9 @@ end
 local function note_health(endpoint, fields, probe, notice)
   local key = 'endpoint:' .. tag .. ':' .. endpoint
   local before = redis.call('HGET', key, 'state')
+  if before == 'unverified' then
+    return -- of requests to the address before; and when to challenge this one is not theirs to say
+  end
   if before and #fields > 0 then
     redis.call('HSET', key, unpack(fields))
     local after = redis.call('HGET', key, 'state')

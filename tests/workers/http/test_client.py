@@ -1,11 +1,9 @@
 """The HTTP client against receivers that behave well and badly, on real sockets."""
 
 import asyncio
-import gc
 import ssl
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from ipaddress import ip_network
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,6 @@ import pytest
 from app.domain.address import parse_url
 from app.domain.attempt import Failure, Outcome
 from app.errors import ClientClosed
-from app.guard import Guard
 from tests.certificates import Authority
 from tests.receivers import (
     Behaviour,
@@ -49,88 +46,19 @@ from tests.receivers import (
     until_close,
 )
 from tests.wait import wait_until
+from tests.workers.http.sending import BODY, MakeClient, Names, head, post
 from workers.http.client import Client
 from workers.http.exchange import Exchange
 from workers.http.limits import Limits
 from workers.http.tls import client_context
 
-LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-BODY = b'{"type":"post.created"}'
 # How much later than its deadline a request may end on a busy machine.
 SLACK_S = 0.4
-
-MakeClient = Callable[..., Client]
-
-
-class Names:
-    """A resolver that knows a few names and counts how often it is asked."""
-
-    def __init__(self, **answers: Sequence[str]) -> None:
-        self.answers = answers
-        self.asked: list[str] = []
-
-    async def resolve(self, host: str) -> Sequence[str]:
-        self.asked.append(host)
-        if host not in self.answers:
-            raise OSError("no such name")
-        return self.answers[host]
-
-
-@pytest.fixture
-async def complaints() -> AsyncIterator[list[dict[str, Any]]]:
-    """What the event loop was told about errors nobody handled."""
-    found: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: found.append(context))
-    yield found
-    gc.collect(1)
-    assert found == []
-
-
-@pytest.fixture
-async def make_client(complaints: list[dict[str, Any]]) -> AsyncIterator[MakeClient]:
-    """Makes clients that may reach loopback; when the test is over, nothing of them may be left."""
-    clients: list[Client] = []
-    tasks_before = asyncio.all_tasks()
-
-    def make(
-        *,
-        allow: Sequence[Any] = LOOPBACK,
-        resolve: Callable[[str], Awaitable[Sequence[str]]] | None = None,
-        tls: ssl.SSLContext | None = None,
-        **limits: Any,
-    ) -> Client:
-        guard = Guard(allow=allow, resolve=resolve or Names(localhost=["127.0.0.1"]).resolve)
-        client = Client(guard, limits=Limits(**limits), tls=tls or PLAIN_ONLY)
-        clients.append(client)
-        return client
-
-    yield make
-    for client in clients:
-        await client.close(grace_s=0)
-        stats = client.stats
-        assert (stats.open, stats.idle, stats.in_flight, stats.waiting) == (0, 0, 0, 0)
-    left = asyncio.all_tasks() - tasks_before - {asyncio.current_task()}
-    assert not [task for task in left if "_serve" not in repr(task)]
-
-
-# Loading the system's authorities takes 20 ms, which most tests have no use for.
-PLAIN_ONLY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @pytest.fixture
 async def client(make_client: MakeClient) -> Client:
     return make_client()
-
-
-def head(target: str = "/hook", body: bytes = BODY) -> bytes:
-    return (
-        f"POST {target} HTTP/1.1\r\nhost: receiver\r\ncontent-length: {len(body)}\r\n\r\n"
-    ).encode()
-
-
-async def post(client: Client, where: Receiver | str, target: str = "/hook", **options) -> Outcome:
-    url = parse_url(where if isinstance(where, str) else where.url)
-    return await client.request(url, head(target), BODY, **options)
 
 
 def start(client: Client, receiver: Receiver, done: Callable[[Outcome], None], **options):
@@ -883,16 +811,6 @@ async def test_an_unforeseen_fault_while_connecting_is_reported_and_gives_its_pl
 
 
 # TLS
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def trusting(authority: Authority) -> ssl.SSLContext:
-    return client_context(authority.ca_file)
 
 
 async def test_https_works_and_keeps_its_connection(

@@ -1,0 +1,1 @@
+"""The pages that the api shows to browsers."""
