@@ -37,7 +37,7 @@ from app.api.schemas.fields import Nothing, problem_of_validation
 from app.api.services import Services
 from app.api.stats import CLIENT_GONE
 from app.api.strict_json import parse
-from app.domain.ids import is_endpoint_id, is_post_id, is_user_id, parse_delivery_id
+from app.domain.ids import is_endpoint_id, is_key_id, is_post_id, is_user_id, parse_delivery_id
 
 QUERY_FIELDS_MAX = 16
 
@@ -51,7 +51,6 @@ _NOTHING = Nothing()
 _SINGLE_HEADERS = frozenset(
     {b"authorization", b"content-type", b"content-encoding", b"idempotency-key"}
 )
-_KEY_ID = re.compile(r"[0-9a-f]{12}")
 
 # How each parameter of a path looks. A user id that cannot be one is a mistake of the caller's;
 # an id of ours that we never gave out is simply not there.
@@ -59,7 +58,7 @@ _IS_OURS: dict[str, Callable[[str], object]] = {
     "post": is_post_id,
     "endpoint": is_endpoint_id,
     "delivery": parse_delivery_id,
-    "key": _KEY_ID.fullmatch,
+    "key": is_key_id,
 }
 USER_PARAMETERS = frozenset({"user", "other"})
 OWN_PARAMETERS = frozenset(_IS_OURS)

@@ -8,7 +8,7 @@ from app.api.answers import Answer, model_answer
 from app.api.call import Ask
 from app.api.deadline import within
 from app.api.lines import Line, Lines
-from app.api.problems import Problem, invalid, problem_of
+from app.api.problems import MALFORMED, Problem, invalid, problem_of
 from app.api.schemas.fields import Nothing, UserPage, problem_of_validation
 from app.api.schemas.graph import Edge, Imported, LineError, Users
 from app.api.strict_json import parse
@@ -181,6 +181,8 @@ class Import:
 
 def _edge(text: bytes) -> Edge:
     value = parse(text)
+    if not isinstance(value, dict):
+        raise Problem(MALFORMED, "must be a JSON object")
     try:
         return Edge.model_validate(value)
     except ValidationError as error:

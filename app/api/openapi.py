@@ -9,14 +9,16 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 
 from app import __version__
 from app.api.auth import Access
-from app.api.call import USER_PARAMETERS, Call
+from app.api.call import Call
 from app.api.lines import Lines
+from app.api.links import links_from
+from app.api.posts import IDEMPOTENCY_KEY
 from app.api.schemas import examples
 from app.api.schemas.fields import Nothing
 from app.api.schemas.graph import Edge
 from app.api.schemas.operations import ProblemDocument
 from app.api.schemas.webhooks import WEBHOOK_HEADERS, Webhook
-from app.domain.ids import USER_ID
+from app.domain.ids import DELIVERY_ID, ENDPOINT_ID, KEY_ID, POST_ID, USER_ID
 
 _REF = "#/components/schemas/{model}"
 _PROBLEM_TYPE = "application/problem+json"
@@ -39,7 +41,11 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "required": False,
     "description": "Sent again within 24 hours, the first answer is given again.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "examples": ["7c1f0a52"]},
+    "schema": {
+        "type": "string",
+        "pattern": f"^{IDEMPOTENCY_KEY.pattern}$",
+        "examples": ["7c1f0a52"],
+    },
 }
 _REPLAYED = {
     "Idempotency-Replayed": {
@@ -53,13 +59,14 @@ _RATE_HEADERS = {
     "RateLimit-Reset": "In so many seconds all of them are back.",
 }
 _RATE_HEADER_REFS = {name: {"$ref": f"#/components/headers/{name}"} for name in _RATE_HEADERS}
-_PATH_EXAMPLES = {
-    "user": "bob",
-    "other": "ann",
-    "post": examples.POST_ID,
-    "endpoint": examples.ENDPOINT_ID,
-    "delivery": examples.DELIVERY_ID,
-    "key": examples.KEY_ID,
+# What each parameter of a path looks like, and an example of it.
+_PATH_PARAMETERS = {
+    "user": (USER_ID, "bob"),
+    "other": (USER_ID, "ann"),
+    "post": (POST_ID, examples.POST_ID),
+    "endpoint": (ENDPOINT_ID, examples.ENDPOINT_ID),
+    "delivery": (DELIVERY_ID, examples.DELIVERY_ID),
+    "key": (KEY_ID, examples.KEY_ID),
 }
 # Calls that can be understood and still not be done as things stand.
 _CONFLICTS = frozenset(
@@ -175,10 +182,8 @@ def _path_parameters(call: Call) -> list[dict[str, Any]]:
 
 
 def _path_schema(name: str) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string", "examples": [_PATH_EXAMPLES[name]]}
-    if name in USER_PARAMETERS:
-        schema["pattern"] = f"^{USER_ID.pattern}$"
-    return schema
+    pattern, shown = _PATH_PARAMETERS[name]
+    return {"type": "string", "pattern": f"^{pattern.pattern}$", "examples": [shown]}
 
 
 def _query_parameters(query: type[BaseModel]) -> list[dict[str, Any]]:
@@ -214,16 +219,18 @@ def _responses(call: Call, refs: Refs) -> dict[str, Any]:
     if headers:
         answer["headers"] = headers
     problems = {str(status): _problem_ref(status) for status in sorted(_statuses(call))}
-    return {str(call.status): answer, **problems, "default": _problem_ref(500)}
+    if links := links_from(_operation_id(call)):
+        answer["links"] = links
+    return {str(call.status): answer, **problems}
 
 
 def _statuses(call: Call) -> set[int]:
-    """The error answers a call can give, apart from mistakes of ours."""
+    """The error answers a call can give; 500 is a mistake of ours."""
     # A body that is not wanted is looked at, too; 429 is also for an address's connections.
-    statuses = {400, 408, 413, 415, 422, 429, 431}
+    statuses = {400, 408, 413, 415, 422, 429, 431, 500}
     if call.access is not Access.PUBLIC:
         statuses |= {401, 403, 503}
-    if not USER_PARAMETERS.issuperset(call.parameters):
+    if call.parameters:  # with an empty one, or a slash in it, the path is another
         statuses.add(404)
     if _operation_id(call) in _CONFLICTS:
         statuses.add(409)
@@ -277,7 +284,7 @@ def _problems(refs: Refs) -> dict[str, Any]:
 def _lines_body(refs: Refs) -> dict[str, Any]:
     edge = refs[Edge, "validation"]
     return {
-        "required": True,
+        "required": False,
         "description": "One edge a line. A mistake in a line stops no other.",
         "content": {"application/x-ndjson": {"schema": edge}},
     }

@@ -13,7 +13,7 @@ from app.domain import post as domain
 from app.errors import BacklogFull
 from app.wire import encode_json, post_fields, rfc3339
 
-_IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _EVERYBODY = domain.Audience()
 _REPLAYED: tuple[Header, ...] = ((b"idempotency-replayed", b"true"),)
 
@@ -69,9 +69,10 @@ def _audience(cut: Audience | None) -> domain.Audience:
 def _idempotency_key(raw: bytes | None) -> str | None:
     if raw is None:
         return None
-    if not _IDEMPOTENCY_KEY.fullmatch(raw):
+    key = raw.decode("latin-1")
+    if not IDEMPOTENCY_KEY.fullmatch(key):
         raise invalid("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
-    return raw.decode("ascii")
+    return key
 
 
 def _answer(status: int, post: domain.Post, headers: tuple[Header, ...] = ()) -> Answer:

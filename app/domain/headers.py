@@ -8,8 +8,8 @@ from app.errors import HeadersRejected
 COUNT_MAX = 16
 SIZE_MAX = 4096
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?|")
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 
 # Hop-by-hop (RFC 9110, 7.6.1), framing and routing of the request, and what proxies tell each
 # other: with these an endpoint could change what is sent, or where a proxy sends it.
@@ -52,7 +52,7 @@ def check_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _check_name(name: str) -> str:
     lower = name.lower()
-    if not name.isascii() or not _NAME.fullmatch(lower):
+    if not NAME.fullmatch(name):
         raise HeadersRejected(f"{name[:64]!r} is not a header name: use letters, digits and '-'.")
     if lower in _RESERVED or lower.startswith(_RESERVED_PREFIXES):
         raise HeadersRejected(f"The header {lower[:64]!r} is set by the sender: choose another.")
@@ -60,7 +60,7 @@ def _check_name(name: str) -> str:
 
 
 def _check_value(name: str, value: str) -> str:
-    if not _VALUE.fullmatch(value):
+    if not VALUE.fullmatch(value):
         raise HeadersRejected(
             f"The value of {name[:64]!r} must be printable ASCII without spaces at its ends."
         )

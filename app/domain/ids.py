@@ -7,6 +7,7 @@ webhook signature covers is `id.timestamp.body`.
     endpoint  10  8 random, 2 of its user's shard
     delivery      webhook: post-version-slice-endpoint
                   socket:  post-version-slice-shard-index   (index in the slice's roster)
+    key       12  the beginning of its digest, in hexadecimal digits
 """
 
 import re
@@ -17,19 +18,21 @@ _VALUE = {digit: value for value, digit in enumerate(ALPHABET)}
 
 POST_ID_LENGTH = 18
 ENDPOINT_ID_LENGTH = 10
+KEY_ID_LENGTH = 12
 POST_RANDOM_BITS = 30
 ENDPOINT_RANDOM_BITS = 40
 
 _DIGIT = f"[{ALPHABET}]"
-_POST = re.compile(_DIGIT + f"{{{POST_ID_LENGTH}}}")
-_ENDPOINT = re.compile(_DIGIT + f"{{{ENDPOINT_ID_LENGTH}}}")
 _NUMBER = "(0|[1-9][0-9]{0,8})"
-_WEBHOOK = re.compile(
-    f"({_DIGIT}{{{POST_ID_LENGTH}}})-{_NUMBER}-{_NUMBER}-({_DIGIT}{{{ENDPOINT_ID_LENGTH}}})"
-)
-_SOCKET = re.compile(f"({_DIGIT}{{{POST_ID_LENGTH}}})-{_NUMBER}-{_NUMBER}-{_NUMBER}-{_NUMBER}")
 
+POST_ID = re.compile(_DIGIT + f"{{{POST_ID_LENGTH}}}")
+ENDPOINT_ID = re.compile(_DIGIT + f"{{{ENDPOINT_ID_LENGTH}}}")
+_SLICE = f"({POST_ID.pattern})-{_NUMBER}-{_NUMBER}"
+WEBHOOK_DELIVERY_ID = re.compile(f"{_SLICE}-({ENDPOINT_ID.pattern})")
+_SOCKET = re.compile(f"{_SLICE}-{_NUMBER}-{_NUMBER}")
+DELIVERY_ID = re.compile(f"{_SLICE}-({ENDPOINT_ID.pattern}|{_NUMBER}-{_NUMBER})")
 USER_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
+KEY_ID = re.compile(f"[0-9a-f]{{{KEY_ID_LENGTH}}}")
 
 
 def _base32(value: int, digits: int) -> str:
@@ -64,15 +67,19 @@ def shard_of_id(text: str) -> int:
 
 
 def is_post_id(text: str) -> bool:
-    return _POST.fullmatch(text) is not None
+    return POST_ID.fullmatch(text) is not None
 
 
 def is_endpoint_id(text: str) -> bool:
-    return _ENDPOINT.fullmatch(text) is not None
+    return ENDPOINT_ID.fullmatch(text) is not None
 
 
 def is_user_id(text: str) -> bool:
     return USER_ID.fullmatch(text) is not None
+
+
+def is_key_id(text: str) -> bool:
+    return KEY_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class SocketDelivery:
 
 def parse_delivery_id(text: str) -> WebhookDelivery | SocketDelivery | None:
     """The coordinates a delivery id stands for; None when it is none of ours."""
-    if match := _WEBHOOK.fullmatch(text):
+    if match := WEBHOOK_DELIVERY_ID.fullmatch(text):
         return WebhookDelivery(match[1], int(match[2]), int(match[3]), match[4])
     if match := _SOCKET.fullmatch(text):
         post, version, slice_, shard, index = match.groups()

@@ -11,12 +11,11 @@ from enum import StrEnum
 from typing import Any
 
 from app.domain.credential import API_KEY_PREFIX
+from app.domain.ids import KEY_ID_LENGTH
 from app.errors import TooManyApiKeys
 from app.store import keys
 from app.store.client import Store
 from app.store.replies import pairs
-
-_ID_LENGTH = 12  # of the digest, in hex: what names a key in lists and logs
 
 
 class Scope(StrEnum):
@@ -143,7 +142,7 @@ class ApiKeys:
     async def revoke(self, id_: str) -> bool:
         """True when there was such a key. Other processes notice within the cache's life."""
         for digest in await self._rows():
-            if hmac.compare_digest(digest[:_ID_LENGTH], id_.encode("utf-8", "replace")):
+            if hmac.compare_digest(digest[:KEY_ID_LENGTH], id_.encode("utf-8", "replace")):
                 self._found.pop(digest, None)
                 return await self._store.call("revoke_api_key", [keys.API_KEYS], [digest]) == 1
         return False
@@ -169,7 +168,7 @@ def _key(digest: bytes, row: dict[str, Any]) -> ApiKey | None:
 
 def _shown(digest: bytes, row: dict[str, Any]) -> ApiKey:
     return ApiKey(
-        digest[:_ID_LENGTH].decode(),
+        digest[:KEY_ID_LENGTH].decode(),
         row["hint"],
         row["name"],
         frozenset(Scope(scope) for scope in row["scopes"]),

@@ -1,15 +1,19 @@
 """Dead letters: deliveries that were given up, listed the newest first, in bounded parts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.domain.ids import WebhookDelivery, parse_delivery_id
+from app.domain.ids import WEBHOOK_DELIVERY_ID, WebhookDelivery, parse_delivery_id
 from app.store import keys
 from app.store.client import Store
 from app.store.replies import pairs
 
 READ_MAX = 500  # looked at at once
 SCAN_MAX = 20  # times that, for one page
+
+# Where a page ends: when that delivery died, in ms, and its id.
+POSITION = re.compile(rf"(0|[1-9][0-9]{{0,14}})\.({WEBHOOK_DELIVERY_ID.pattern})")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,10 +41,10 @@ def parse_position(text: str | None) -> DeadLetter | None:
     """Raises ValueError."""
     if text is None:
         return None
-    at_ms, _, id_ = text.partition(".")
-    if not at_ms.isdecimal() or not isinstance(parse_delivery_id(id_), WebhookDelivery):
+    found = POSITION.fullmatch(text)
+    if found is None:
         raise ValueError("not a position in the list of dead letters")
-    return DeadLetter(int(at_ms), id_)
+    return DeadLetter(int(found[1]), found[2])
 
 
 async def read(

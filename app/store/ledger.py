@@ -5,6 +5,7 @@ webhook deliveries. What a call costs does not depend on how many deliveries the
 the counts: `Ledger.of_post` says what they cost.
 """
 
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -35,6 +36,9 @@ COUNTS_AGE_MAX_S = 5.0
 COUNTS_KEPT_MAX = 256
 SOCKETS_TTL_S = 120  # as fan-out gives it
 SOCKETS_MAX = 10_000
+
+# Where a page of deliveries ends, "place.index".
+POSITION = re.compile(r"(0|[1-9][0-9]{0,14})\.(0|[1-9][0-9]{0,8})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,10 +315,10 @@ def _add_tally(counts: dict[str, int], raw: Sequence[Any]) -> None:
 def _parse_position(after: str | None) -> tuple[int, int]:
     if after is None:
         return 0, 0
-    place, _, row = after.partition(".")
-    if not (place.isdecimal() and row.isdecimal()):
+    found = POSITION.fullmatch(after)
+    if found is None:
         raise ValueError("not a position in a list of deliveries")
-    return int(place), int(row)
+    return int(found[1]), int(found[2])
 
 
 def _matches(delivery: Delivery, state: str | None, channel: str | None) -> bool:

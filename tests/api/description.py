@@ -46,8 +46,7 @@ def validator(ref: str) -> Draft202012Validator:
 
 def _response(operation: dict[str, Any], status: int) -> dict[str, Any]:
     responses = operation["responses"]
-    # Only mistakes of ours come under "default".
-    described = responses["default"] if status == 500 else responses[str(status)]
+    described = responses[str(status)]
     if "$ref" in described:
         return DOCUMENT["components"]["responses"][described["$ref"].rpartition("/")[2]]
     return described

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from app.api.schemas.examples import ENDPOINT_ID, POSTED_AT
+from app.api.schemas.examples import ENDPOINT_ID, POSTED_AT, SECRET
 from tests.api.description import DOCUMENT
 
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
@@ -103,12 +103,22 @@ def _bad_objects(schema: Schema, good: dict[str, Any]) -> Iterator[Mistake]:
             yield f".{name}", {key: value for key, value in good.items() if key != name}
         for where, bad in mistakes(part, good.get(name, example(part))):
             yield f".{name}{where}", {**good, name: bad}
+    if "not" in schema:
+        together = schema["not"]["properties"]
+        yield "", {**good, **{n: _such(part, properties[n]) for n, part in together.items()}}
     if "maxProperties" in schema:
         yield "", {f"x-{n}": "1" for n in range(schema["maxProperties"] + 1)}
+    if "propertyNames" in schema:
+        yield from (("", {name: "1"}) for name in _bad_texts(schema["propertyNames"]))
     values = schema.get("additionalProperties")
     if isinstance(values, dict):
         for where, bad in mistakes(values, ""):
             yield f".x-a{where}", {"x-a": bad}
+
+
+def _such(part: Schema, of: Schema) -> Any:
+    """A value of a field that is as `part` says."""
+    return part["const"] if "const" in part else example(of)
 
 
 def example(schema: Schema) -> Any:
@@ -128,7 +138,7 @@ def example(schema: Schema) -> Any:
 
 
 def _example_text(schema: Schema) -> str:
-    texts = ("bob", "post.*", ENDPOINT_ID, POSTED_AT)
+    texts = ("bob", "post.*", ENDPOINT_ID, POSTED_AT, SECRET)
     return next(text for text in texts if re.search(schema.get("pattern", ""), text))
 
 
@@ -147,7 +157,10 @@ def bad_parameters(schema: Schema) -> Iterator[str]:
                 "ten",
                 "nan",
                 "inf",
-                "1e1",
+                "1e999",
+                "1e",
+                "01",
+                "0." + "0" * 31,
                 "%D9%A1",
                 "1%00",
                 ".5",

@@ -1,5 +1,6 @@
 """An API whose store holds one of everything, and a good request for each of its calls."""
 
+import json
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,13 @@ from app.api.call import Call
 from app.api.lines import Lines
 from app.api.schemas.fields import Nothing
 from app.clock import now_ms
+from app.domain.delivery import State
 from app.domain.ids import shard_of_id
 from app.domain.post import Event, EventKind
 from app.store import keys
 from tests.api.conftest import Api, fan_out
 from tests.api.description import DOCUMENT
+from tests.api.ledgered import log_attempt, make_endpoint, post_to, settle
 
 URL = "https://public.example/"
 LINE = b'{"kind": "friend", "a": "ann", "b": "dan"}'
@@ -44,6 +47,28 @@ async def make_world(api: Api) -> World:
     key = next(key["id"] for key in listed if key["name"] == "read")
     ids = {"post": post, "endpoint": endpoint["id"], "delivery": delivery, "key": key}
     return World(api, {"user": "bob", "other": "cyd", **ids})
+
+
+async def make_many(api: Api) -> World:
+    """Several of everything that there are lists of, all of it of ann or to her."""
+    friends = ("a.b", "a:b", "bo")
+    kinds = [("friend", "ann", "{}"), ("follow", "ann", "{}"), ("follow", "{}", "ann")]
+    edges = [
+        {"kind": kind, "a": a.format(friend), "b": b.format(friend)}
+        for friend in friends
+        for kind, a, b in (*kinds, ("block", "ann", "{}"))
+    ]
+    lines = "\n".join(map(json.dumps, edges))
+    assert (await api.admin.post("/v1/graph:import", content=lines)).json()["errors"] == []
+    endpoints = [await make_endpoint(api, "ann") for _ in range(3)]
+    for attempt in range(1, 7):
+        post = await post_to(api, "ann", *friends)
+        delivery = await settle(api, post, endpoints[0], State.DEAD)
+        await log_attempt(api, delivery, attempt, failed=True)
+    keys_ = (await api.admin.get("/v1/keys")).json()["items"]
+    key = next(key["id"] for key in keys_ if key["name"] == "read")
+    ids = {"post": post, "endpoint": endpoints[0], "delivery": delivery, "key": key}
+    return World(api, {"user": "ann", "other": "bo", **ids})
 
 
 def good_body(call: Call) -> dict[str, Any]:

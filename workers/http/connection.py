@@ -183,7 +183,15 @@ class Connection(asyncio.BufferedProtocol):
         if not is_interim or self._interims > self._limits.interim_responses_max:
             raise _Refused
 
+    def on_chunk_header(self) -> None:
+        if not self._status:
+            raise _Refused
+
     def on_body(self, body: bytes) -> None:
+        # The parser takes a body, which may be the answer, for that of an interim answer it does
+        # not know. There is none (RFC 9112, 6.3).
+        if not self._status:
+            raise _Refused
         missing = self._limits.excerpt_bytes_max - len(self._excerpt)
         if missing > 0:
             self._excerpt += body[:missing]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.api.schemas.examples import KEY, example
-from app.api.schemas.fields import Body, Out, TimeText, left_out
+from app.api.schemas.fields import INTEGRAL, Body, Out, TimeText, left_out
 from app.settings import RATE_PER_S_MAX
 
 ScopeWord = Literal["admin", "publish", "read"]
@@ -76,7 +76,7 @@ class NewToken(Body):
 
     model_config = example({"ttl_s": 3_600})
 
-    ttl_s: Annotated[int, Field(ge=1, le=TOKEN_TTL_MAX_S)] = TOKEN_TTL_DEFAULT_S
+    ttl_s: Annotated[int, Field(ge=1, le=TOKEN_TTL_MAX_S), INTEGRAL] = TOKEN_TTL_DEFAULT_S
 
 
 class Token(Out):

@@ -1,6 +1,6 @@
 """Deliveries, attempts and dead letters in requests and answers."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from app.api.schemas.examples import (
     ATTEMPT,
@@ -17,13 +17,14 @@ from app.api.schemas.fields import (
     EndpointId,
     Limit,
     Out,
-    Page,
     Position,
     Query,
     Time,
     TimeText,
     left_out,
+    shaped,
 )
+from app.store import dead_letters, ledger
 
 StateWord = Literal["pending", "retrying", "delivered", "dead", "suppressed", "cancelled"]
 ChannelWord = Literal["webhook", "socket"]
@@ -32,11 +33,13 @@ ChannelWord = Literal["webhook", "socket"]
 class DeliveryQuery(Query):
     state: StateWord | None = None
     channel: ChannelWord | None = None
-    after: Position | None = None
+    after: Annotated[Position, shaped(ledger.POSITION)] | None = None
     limit: Limit = LIMIT_DEFAULT
 
 
-class DeadLetterQuery(Page):
+class DeadLetterQuery(Query):
+    after: Annotated[Position, shaped(dead_letters.POSITION)] | None = None
+    limit: Limit = LIMIT_DEFAULT
     endpoint: EndpointId | None = None
 
 

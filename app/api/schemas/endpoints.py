@@ -12,10 +12,10 @@ from app.api.schemas.examples import (
     VERIFICATION,
     example,
 )
-from app.api.schemas.fields import Body, Out, Time, TimeText, UserId
+from app.api.schemas.fields import INTEGRAL, Body, Out, Time, TimeText, UserId, shaped
 from app.domain.address import URL_SIZE_MAX
-from app.domain.headers import COUNT_MAX, SIZE_MAX, check_headers
-from app.domain.signature import Signing
+from app.domain.headers import COUNT_MAX, NAME, SIZE_MAX, VALUE, check_headers
+from app.domain.signature import SECRET_TEXT, Signing
 from app.errors import HeadersRejected
 
 DEFAULT_TYPES = ["post.*"]
@@ -54,9 +54,19 @@ TypePatterns = Annotated[list[TypePattern], Field(min_length=1, max_length=32)]
 Rate = Annotated[float, Field(ge=0.01, le=10_000, allow_inf_nan=False)]
 Delay = Annotated[float, Field(ge=0, le=7 * DAY_S, allow_inf_nan=False)]
 Schedule = Annotated[list[Delay], Field(max_length=32)]
-UrlText = Annotated[str, Field(max_length=URL_SIZE_MAX)]
+UrlText = Annotated[
+    str,
+    Field(
+        max_length=URL_SIZE_MAX,
+        description="http or https, port 80, 443 or from 1024 on, and a host whose addresses are "
+        "public.",
+        json_schema_extra={"format": "uri"},
+    ),
+]
 SecretText = Annotated[
-    str, Field(max_length=128, description="`whsec_` and 24 to 64 bytes in base64.")
+    str,
+    Field(max_length=128, description="`whsec_` and 24 to 64 bytes in base64."),
+    shaped(SECRET_TEXT),
 ]
 Description = Annotated[str, Field(max_length=256)]
 
@@ -78,10 +88,24 @@ def _few(headers: Any) -> Any:
     return found
 
 
-HeaderValue = Annotated[str, Field(max_length=SIZE_MAX)]
+def _checked_value(value: str) -> str:
+    """So that the header is named, and not only all of them."""
+    if not VALUE.fullmatch(value):
+        raise ValueError("must be printable ASCII without spaces at its ends")
+    return value
+
+
+HeaderValue = Annotated[
+    str, Field(max_length=SIZE_MAX), shaped(VALUE), AfterValidator(_checked_value)
+]
 Headers = Annotated[
     dict[str, HeaderValue],
-    Field(max_length=COUNT_MAX),
+    Field(
+        max_length=COUNT_MAX,
+        description="Sent with every webhook, their names in lower case. Not those that the sender "
+        f"sets itself, no two that differ only in case, and {SIZE_MAX:,} bytes at most in all.",
+        json_schema_extra={"propertyNames": {"pattern": f"^(?:{NAME.pattern})$"}},
+    ),
     AfterValidator(_checked),
     BeforeValidator(_few),
 ]
@@ -105,6 +129,7 @@ class NewEndpoint(Body):
             "secret": SECRET,
         },
         {"user": "bob", "url": ENDPOINT["url"], "signing": "ed25519"},
+        never={"signing": {"const": "ed25519"}, "secret": {"type": "string"}},
     )
 
     user: UserId
@@ -124,7 +149,7 @@ class EndpointChange(Body):
 
     model_config = example({"types": ["*"], "rate_per_s": None})
 
-    url: UrlText = ""
+    url: UrlText = Field(default_factory=str)  # so that no default is described
     types: TypePatterns | None = None
     method: MethodWord | None = None
     headers: Headers | None = None
@@ -197,7 +222,7 @@ class Rotation(Body):
 
     model_config = example({"overlap_s": DAY_S})
 
-    overlap_s: Annotated[int, Field(ge=0, le=30 * DAY_S)] = DAY_S
+    overlap_s: Annotated[int, Field(ge=0, le=30 * DAY_S), INTEGRAL] = DAY_S
 
 
 class Recovery(Body):

@@ -103,6 +103,10 @@ KEY = {
 }
 
 
-def example(*values: dict[str, Any]) -> ConfigDict:
-    """The configuration of a model that shows these values as its examples."""
-    return ConfigDict(json_schema_extra={"examples": list(values)})
+def example(*values: dict[str, Any], never: dict[str, Any] | None = None) -> ConfigDict:
+    """The configuration of a model that shows these values as its examples, and tells of fields
+    that do not go together: `never` is what each of them must be like for that."""
+    told: dict[str, Any] = {"examples": list(values)}
+    if never is not None:
+        told["not"] = {"properties": never, "required": list(never)}
+    return ConfigDict(json_schema_extra=told)

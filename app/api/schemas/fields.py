@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from app.api.problems import ERRORS_MAX, INVALID, FieldError, Problem
-from app.domain.ids import ALPHABET, ENDPOINT_ID_LENGTH, USER_ID
+from app.domain.ids import ENDPOINT_ID, USER_ID
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
 OFFSET_MAX = 2**53 - 1  # what every JSON reader keeps exactly
@@ -27,7 +27,8 @@ _TIME = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.IGNORECASE | re.ASCII
 )
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,15}")
-_DECIMAL = re.compile(r"[0-9]{1,4}(\.[0-9]{1,6})?")
+_DECIMAL = re.compile(r"(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_DECIMAL_SIZE_MAX = 32
 
 
 class Body(BaseModel):
@@ -79,6 +80,11 @@ def _never_null(schema: dict[str, Any]) -> None:
     schema.update(*[choice for choice in schema.pop("anyOf") if choice != {"type": "null"}])
 
 
+def shaped(pattern: re.Pattern[str]) -> Any:
+    """Tells in the description how a text looks whose reader says better what is wrong with it."""
+    return Field(json_schema_extra={"pattern": f"^(?:{pattern.pattern})$"})
+
+
 def _whole(text: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise ValueError("must be a whole number in decimal digits")
@@ -86,9 +92,16 @@ def _whole(text: str) -> int:
 
 
 def _decimal(text: str) -> float:
-    if not _DECIMAL.fullmatch(text):
+    """A number as JSON has it: whoever makes a query of one does not write it anew."""
+    if len(text) > _DECIMAL_SIZE_MAX or not _DECIMAL.fullmatch(text):
         raise ValueError("must be a number in decimal digits")
     return float(text)
+
+
+def _integral(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= OFFSET_MAX:
+        return int(value)
+    return value
 
 
 def parse_time(value: Any) -> int:
@@ -108,14 +121,16 @@ _MS = timedelta(milliseconds=1)
 
 UserId = Annotated[str, StringConstraints(pattern=f"^{USER_ID.pattern}$")]
 TypeWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-EndpointId = Annotated[str, StringConstraints(pattern=f"^[{ALPHABET}]{{{ENDPOINT_ID_LENGTH}}}$")]
+EndpointId = Annotated[str, StringConstraints(pattern=f"^{ENDPOINT_ID.pattern}$")]
 # A time in a request, as milliseconds.
 Time = Annotated[
     int, BeforeValidator(parse_time), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
 # A time in an answer, as text.
 TimeText = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
-Offset = Annotated[int, Field(ge=0, le=OFFSET_MAX)]
+# A whole number in a body, which JSON does not tell from one with a zero behind the point: 3600.0.
+INTEGRAL = BeforeValidator(_integral)
+Offset = Annotated[int, Field(ge=0, le=OFFSET_MAX), INTEGRAL]
 
 # Numbers in a query. (Limits stand before the reading of the text, so that they are described.)
 DIGITS = BeforeValidator(_whole)

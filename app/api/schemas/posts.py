@@ -20,7 +20,11 @@ UserIds = TypeAliasType(
 class Audience(Body):
     """Cuts the author's audience: at most one of the two."""
 
-    model_config = example({"except": ["dan"]}, {"only": ["bob", "cyd"]})
+    model_config = example(
+        {"except": ["dan"]},
+        {"only": ["bob", "cyd"]},
+        never={"only": {"type": "array"}, "except": {"type": "array"}},
+    )
 
     only: UserIds | None = None
     excepted: UserIds | None = Field(default=None, alias="except")

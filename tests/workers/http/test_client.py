@@ -150,6 +150,20 @@ async def test_an_answer_that_never_has_a_body_leaves_the_connection_usable(
     assert receiver.connections == 1
 
 
+@pytest.mark.parametrize("code", [204, 304])
+@pytest.mark.parametrize("field", [b"content-length: 5", b"transfer-encoding: chunked"])
+@pytest.mark.parametrize("body", [b"", b"hello", b"5\r\nhello\r\n0\r\n\r\n"])
+async def test_a_body_where_none_can_be_is_not_waited_for_and_not_taken_for_one(
+    client: Client, code: int, field: bytes, body: bytes
+):
+    answer = b"HTTP/1.1 %d Reason\r\n%b\r\n\r\n%b" % (code, field, body)
+    async with Receiver(raw(answer), status(201)) as receiver:
+        outcome = await post(client, receiver, deadline_s=2)
+        assert (failing(outcome), outcome.excerpt) == ((code, None), b"")
+        assert (await post(client, receiver)).status == 201
+    assert receiver.connections == (2 if body else 1)
+
+
 async def test_a_chunked_answer_leaves_the_connection_usable(client: Client):
     async with Receiver(chunked(b"one", b"two", trailer=b"x-sum: 1\r\n")) as receiver:
         assert (await post(client, receiver)).excerpt == b"onetwo"
@@ -277,6 +291,12 @@ async def test_a_head_over_the_limit_is_refused_even_if_all_of_it_came_at_once(c
         (interim(*[103] * 8), (200, None)),
         (interim(*[103] * 9), (0, Failure.PROTOCOL)),
         (interim(101), (0, Failure.PROTOCOL)),
+        (interim(104, 199), (200, None)),
+        (raw(b"HTTP/1.1 104 X\r\ncontent-length: 50\r\n\r\n" + response()), (0, Failure.PROTOCOL)),
+        (
+            raw(b"HTTP/1.1 104 X\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + response()),
+            (0, Failure.PROTOCOL),
+        ),
         (
             raw(b"HTTP/1.1 101 Up\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhello"),
             (0, Failure.PROTOCOL),
@@ -287,7 +307,7 @@ async def test_interim_answers_are_passed_over_up_to_a_limit(
     client: Client, behaviour: Behaviour, expected: tuple[int, Failure | None]
 ):
     async with Receiver(behaviour) as receiver:
-        assert failing(await post(client, receiver)) == expected
+        assert failing(await post(client, receiver, deadline_s=2)) == expected
 
 
 # Breaches of protocol

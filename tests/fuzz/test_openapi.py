@@ -1,0 +1,144 @@
+"""schemathesis makes up calls from the description, good and bad, and looks at every answer.
+
+The service is made of its real processes. What the calls are, and where a check is off and why:
+openapi.toml and openapi_hooks.py beside this.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from app.api.app import ALL_CALLS
+from app.api.schemas.access import TOKEN_TTL_MAX_S
+from app.api.schemas.endpoints import DAY_S
+from app.commands.api_client import ApiClient
+from app.domain.ids import KEY_ID_LENGTH
+from scripts.load.service import OwnService
+from tests.receivers import Receiver, refusing_port
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+SETTINGS = {
+    # As often as it can.
+    "user_rate_per_s": "0",
+    "key_rate_per_s": "0",
+    "author_rate_per_s": "0",
+    "auth_failure_rate_per_s": "0",
+    # All that the description allows.
+    "token_ttl_max_s": str(TOKEN_TTL_MAX_S),
+    "retention_s": str(32 * 7 * DAY_S),
+    "endpoints_max": "200",
+    # What is sent and fails is soon over.
+    "retry_schedule_s": "0.1,0.1",
+    "request_deadline_s": "1",
+}
+TIMES = int(os.environ.get("FUZZ_TIMES", "1"))  # `make fuzz` sets it, and a seed
+SEED = os.environ.get("FUZZ_SEED", "1")
+EXAMPLES = 5 * TIMES  # of each operation in each phase
+CALLED = len(ALL_CALLS) - 1  # all but the one that it reads the description with
+PATIENCE_S = 120.0 + 30.0 * TIMES
+
+pytestmark = pytest.mark.timeout(PATIENCE_S + 60)
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[OwnService]:
+    async with OwnService(tmp_path, SETTINGS, gateways=0) as service:
+        await service.start("worker")
+        yield service
+
+
+async def test_every_answer_is_as_described_and_only_what_is_described_is_taken(
+    service: OwnService, tmp_path: Path
+):
+    async with Receiver() as receiver:
+        await asyncio.to_thread(make_world, service, receiver)
+        printed, report = await schemathesis(service, receiver, tmp_path / "report.json")
+        assert len(receiver.requests) > 5
+    assert (report["failures"], report["errors"]) == ([], []), printed
+    assert report["exit_code"] == 0, printed
+    every_operation_was_called_and_answered_as_asked(report)
+    statuses = await asyncio.to_thread(answered, service)
+    assert {200, 201, 202, 204, 400, 401, 404, 405, 409, 415, 422} <= set(statuses)
+    assert max(statuses) < 500
+    assert service.incidents == []
+    assert [line for line in log_lines(tmp_path) if line["level"] in ("error", "critical")] == []
+
+
+def make_world(service: OwnService, receiver: Receiver) -> None:
+    """The users that openapi.toml names, one of everything, and a dead letter."""
+    call = ApiClient(service.api, service.key).call
+    for pair in ("ann/friends/bob", "bob/friends/cyd", "cyd/follows/ann"):
+        call("PUT", f"/v1/users/{pair}")
+    with refusing_port() as port:
+        for user, url in (("bob", receiver.url), ("cyd", f"http://127.0.0.1:{port}")):
+            call("POST", "/v1/endpoints", {"user": user, "url": url})
+        call("POST", "/v1/posts", {"author": "ann", "data": {}})
+        deadline = time.monotonic() + 10
+        while not call("GET", "/v1/dead-letters")["items"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+async def schemathesis(
+    service: OwnService, receiver: Receiver, report: Path
+) -> tuple[str, dict[str, Any]]:
+    """What it printed, and its report."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "openapi.toml"),
+        *("run", f"{service.api}/openapi.json", "--seed", SEED, "--no-color"),
+        *("--max-examples", str(EXAMPLES), "--report", "json", "--report-json-path", report),
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "FUZZ_KEY": service.key,
+            "FUZZ_OWN_KEY": hashlib.sha256(service.key.encode()).hexdigest()[:KEY_ID_LENGTH],
+            "FUZZ_RECEIVER": receiver.url.rstrip("/"),
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return printed.decode(), json.loads(await asyncio.to_thread(report.read_text))
+
+
+def every_operation_was_called_and_answered_as_asked(report: dict[str, Any]) -> None:
+    assert report["operations"]["tested"] == CALLED
+    assert {phase["status"] for phase in report["phases"].values()} == {"success"}
+    accepted = {
+        operation: sum(phase["accepted"] for phase in phases.values())
+        for operation, phases in report["valid_rates"].items()
+    }
+    assert [operation for operation, count in accepted.items() if not count] == []
+    assert len(accepted) == CALLED
+
+
+def answered(service: OwnService) -> dict[int, int]:
+    """How often the api has answered with each status."""
+    with urlopen(f"{service.api}/metrics") as answer:
+        found = re.findall(
+            r'moments_api_requests_total\{status="(\d+)"\} (\d+)', answer.read().decode()
+        )
+    return {int(status): int(count) for status, count in found}
+
+
+def log_lines(directory: Path) -> Iterator[dict[str, Any]]:
+    for file in directory.glob("*.log"):
+        yield from map(json.loads, file.read_text().splitlines())
