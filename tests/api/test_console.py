@@ -1,5 +1,7 @@
 """The console's pages: who gets in, who is kept out, and what a page may load."""
 
+import base64
+import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -201,7 +203,9 @@ async def test_a_cookie_that_was_changed_is_none(browser: Browser):
     [(name, value)] = browser.client.cookies.items()
     browser.client.cookies.clear()
     changed = value[:-5] + ("A" if value[-5] != "A" else "B") + value[-4:]
-    for wrong in ("", "x", "a" * 5_000, value[:-1], changed, f'"{value}', "=;=", "\udcff"):
+    said = {"key": digest_of(browser.keys["admin"]).decode(), "csrf": "x", "ends": 1 << 50}
+    plain = base64.urlsafe_b64encode(json.dumps(said).encode()).decode()
+    for wrong in ("", "x", "a" * 5_000, value[:-1], changed, plain, f'"{value}', "=;=", "\udcff"):
         raw = f"{name}={wrong}".encode("utf-8", "surrogateescape")
         answer = await browser.client.get("/", headers={b"cookie": raw})
         assert answer.status_code == 303, wrong

@@ -238,7 +238,7 @@ async def test_a_body_that_stalls_is_given_up(single_store):
 
     limits = Limits(body_timeout_s=0.05)
     services = make_services(single_store, limits=limits)
-    assert await _call(services, "/v1/posts", receive) == 408
+    assert await asyncio.wait_for(_call(services, "/v1/posts", receive), 5) == 408
     assert services.stats.refusals.by_kind == {"body-timeout": 1}
 
 

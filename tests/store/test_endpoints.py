@@ -307,6 +307,16 @@ async def test_headers_that_an_earlier_release_kept_plain_are_read(store: Store)
     assert found.headers == {"authorization": "Bearer old", "x-key": "1"}
 
 
+async def test_secrets_of_another_endpoint_do_not_open(store: Store) -> None:
+    service = Service.on(store)
+    made, other = await service.endpoint(BOB), await service.endpoint(BOB)
+    sealed = await store.execute("HGET", keys.endpoint(1, other.id), "secrets")
+    await store.execute("HSET", keys.endpoint(1, made.id), "secrets", sealed)
+    found = await service.endpoints.get_many([made.id, other.id])
+    assert found[made.id].secrets == ()
+    assert found[other.id].secrets == other.secrets != ()
+
+
 async def test_headers_of_another_endpoint_do_not_open(store: Store) -> None:
     service = Service.on(store)
     made, other = await service.endpoint(BOB), await service.endpoint(BOB)
