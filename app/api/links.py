@@ -23,7 +23,7 @@ _POST: Final = _each(
 )
 _ENDPOINT: Final = _each(
     "endpoints_read endpoints_change endpoints_rotate endpoints_ping endpoints_enable "
-    "endpoints_recover endpoints_attempts endpoints_delete",
+    "endpoints_verify endpoints_recover endpoints_attempts endpoints_delete",
     endpoint="$response.body#/id",
 )
 

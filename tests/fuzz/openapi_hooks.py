@@ -12,12 +12,14 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 from app.api.schemas.examples import ENDPOINT
 from app.domain.headers import SIZE_MAX, check_headers
+from app.domain.ids import is_endpoint_id
 from app.errors import HeadersRejected
 
 RECEIVER = os.environ["FUZZ_RECEIVER"]  # where all webhooks go, http://HOST:PORT
 OWN_KEY = os.environ["FUZZ_OWN_KEY"]  # id of the key that this run calls with
+UNVERIFIED = os.environ["FUZZ_UNVERIFIED"]  # id of an endpoint that nobody else is like
 WAIT_S_MAX = 0.05
-NO_KEY = "000000000000"
+NO_KEY, NO_ENDPOINT = "000000000000", "0000000000"
 
 schemathesis.openapi.format(
     "uri", st.from_regex(r"/[a-z0-9]{0,8}", fullmatch=True).map(RECEIVER.__add__)
@@ -38,11 +40,18 @@ def as_line(_: Any, value: Any) -> bytes:
 
 @schemathesis.hook
 def before_call(_: Any, case: Any, __: Any) -> None:
-    """Waits that may be long are short, and the key of this run is not revoked."""
+    """Waits that may be long are short, what the run needs stays, and who can be verified is."""
+    path, operation = case.path_parameters or {}, f"{case.method} {case.path}"
     if case.query and _is_long_wait(case.query.get("wait_s")):
         case.query["wait_s"] = WAIT_S_MAX
-    if case.path_parameters and case.path_parameters.get("key") == OWN_KEY:
-        case.path_parameters["key"] = NO_KEY
+    if path.get("key") == OWN_KEY:
+        path["key"] = NO_KEY
+    if operation == "DELETE /v1/endpoints/{endpoint}" and path.get("endpoint") == UNVERIFIED:
+        path["endpoint"] = NO_ENDPOINT
+    if operation == "POST /v1/endpoints/{endpoint}:verify" and is_endpoint_id(
+        str(path.get("endpoint"))
+    ):
+        path["endpoint"] = UNVERIFIED
 
 
 def _is_long_wait(value: Any) -> bool:

@@ -86,7 +86,7 @@ def lose(connection: Connection, wire: Wire, error: Exception | None = None) -> 
 
 
 @given(answer=sent())
-@tried(600)
+@tried(400)
 async def test_any_answer_comes_to_one_outcome(answer: Sent):
     caller = Caller()
     await caller.send()
@@ -163,7 +163,7 @@ async def counterpart() -> AsyncIterator[Counterpart]:
 
 
 @given(answer=sent())
-@tried(200)
+@tried(150)
 async def test_over_a_real_connection_any_answer_harms_no_later_one(
     counterpart: Counterpart, answer: Sent
 ):
@@ -199,4 +199,5 @@ def is_one_whole_answer(data: bytes) -> bool:
                 return False
     except h11.RemoteProtocolError:
         return False
-    return reader.their_state is h11.DONE and reader.trailing_data == (b"", False)
+    # Empty lines behind an answer are passed over: they can be taken for no other answer.
+    return reader.their_state is h11.DONE and not reader.trailing_data[0].strip(b"\r\n")

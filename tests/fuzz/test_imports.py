@@ -56,7 +56,7 @@ def parts(data: bytes, at: Sequence[int]) -> Iterator[bytes]:
 
 
 @given(st.lists(st.binary(max_size=90), max_size=6).map(b"\n".join), cuts)
-@tried(300)
+@tried(150)
 def test_lines_are_what_stands_between_their_ends_however_they_come(data: bytes, at: list[int]):
     splitter = LineSplitter(LINE_BYTES_MAX)
     found = [line for part in parts(data, at) for line in splitter.feed(part)]
@@ -72,7 +72,7 @@ def test_lines_are_what_stands_between_their_ends_however_they_come(data: bytes,
 
 
 @given(st.lists(lines, max_size=5), cuts)
-@tried(150)
+@tried(80)
 async def test_good_lines_before_and_after_any_others_are_taken(
     api: Api, others: list[bytes], at: list[int]
 ):
@@ -134,7 +134,7 @@ types = st.one_of(
 
 @pytest.mark.parametrize("path", ["/v1/graph:import", "/v1/posts", "/v1/users/bob/tokens"])
 @given(body=st.one_of(st.binary(max_size=200), texts()), type_=types, encoding=types)
-@tried(60)
+@tried(30)
 async def test_a_body_of_any_bytes_and_type_is_taken_or_refused(
     api: Api, path: str, body: bytes, type_: bytes, encoding: bytes
 ):

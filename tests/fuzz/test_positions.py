@@ -72,7 +72,7 @@ async def test_page_by_page_a_list_is_the_whole(world: World, call: Call, limit:
 
 @pytest.mark.parametrize("call", LISTS, ids=paths)
 @given(after=positions, limit=LIMITS)
-@tried(40)
+@tried(25)
 async def test_from_any_text_a_list_goes_on_or_it_is_refused(
     world: World, call: Call, after: str, limit: int
 ):
@@ -95,7 +95,7 @@ def test_a_position_among_dead_letters_is_read_as_it_was_written(at_ms: int, id_
 
 
 @given(positions)
-@tried(300)
+@tried(150)
 def test_another_text_is_no_position_or_the_only_spelling_of_one(text: str):
     with suppress(ValueError):
         assert str(parse_position(text)) == text
