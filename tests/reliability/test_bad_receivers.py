@@ -326,6 +326,7 @@ def test_a_redirect_is_not_followed_and_a_bomb_not_unpacked(seen: Seen):
     assert len(seen.endings["redirect"].requests) == ATTEMPTS
     bomb = seen.endings["gzip-bomb"].log[0]["response"].encode()
     assert 0 < len(bomb) < 1024
+    assert bomb.decode().strip("\0")  # unpacked it would be made of nothing else
     assert len(seen.endings["big-body"].log[0]["response"]) < 1024 < BIG_BODY_BYTES
 
 
