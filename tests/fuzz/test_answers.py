@@ -28,7 +28,8 @@ from workers.http.pool import Pool
 URL = parse_url("http://127.0.0.1:9000/hook")
 REQUEST = b"POST /hook HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
 CODINGS = re.compile(rb"(?im)^transfer-encoding:([^\r\n]*)")
-BODILESS = re.compile(rb"(?m)^HTTP/1\.[01] (?:204|304)")
+EMPTY_LINES = re.compile(rb"(?:\A|(?<=\r\n\r\n))[\r\n]+(?=HTTP/1\.)")
+BODILESS = re.compile(rb"(?m)^HTTP/1\.[01] (?:1..|204|304)")
 UNKNOWN_CODING = 501  # h11's hint
 STATUS_LINE = re.compile(rb"(?m)^(HTTP/1\.[01] [0-9]{3} ?)([^\r\n]*)")
 SECOND = b"HTTP/1.1 207 X\r\nContent-Length: 6\r\n\r\nsecond"
@@ -206,7 +207,7 @@ def is_one_whole_answer(data: bytes) -> bool:
         h11.Request(method="POST", target="/", headers=[("host", "x"), ("content-length", "0")])
     )
     reader.send(h11.EndOfMessage())
-    reader.receive_data(STATUS_LINE.sub(without_reason, data))
+    reader.receive_data(STATUS_LINE.sub(without_reason, EMPTY_LINES.sub(b"", data)))
     try:
         while not isinstance(found := reader.next_event(), h11.EndOfMessage):
             if found in (h11.NEED_DATA, h11.PAUSED):
@@ -221,5 +222,5 @@ def is_one_whole_answer(data: bytes) -> bool:
         return is_chunked_in_the_end(data) or (
             BODILESS.search(data) is not None and is_one_whole_answer(without)
         )
-    # Empty lines behind an answer are passed over: they can be taken for no other answer.
+    # Like empty lines before an answer, those behind one can be taken for no other.
     return reader.their_state is h11.DONE and not reader.trailing_data[0].strip(b"\r\n")
