@@ -9,7 +9,7 @@ from typing import Any
 
 import h11
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 
 from app.domain.address import Url, parse_url
 from app.domain.attempt import Outcome
@@ -92,6 +92,8 @@ def lose(connection: Connection, wire: Wire, error: Exception | None = None) -> 
 
 
 @given(answer=sent())
+@example(Sent([b"HTTP/1.1 104 X\r\nContent-Length: 1\r\n\r\n", b"?"], "wait"))
+@example(Sent([b"HTTP/1.1 104 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SECOND], "wait"))
 @tried(400)
 async def test_any_answer_comes_to_one_outcome(answer: Sent):
     caller = Caller()
