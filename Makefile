@@ -28,7 +28,7 @@ help:
 	@echo 'make coverage   every test, and which lines they run'
 	@echo 'make check      lint, format, types, the direction of imports, known vulnerabilities'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
-	@echo 'make fuzz       a million random and mutated frames to a gateway; a few minutes'
+	@echo 'make fuzz       frames, calls and answers made up by the million; some minutes'
 	@echo 'make autobahn   the Autobahn test suite for websocket servers, and its table in the docs'
 	@echo 'make bench      what a delivery costs, beside others that do the same; half an hour'
 	@echo 'make bench-peers  installs those of the others that come from PyPI and npm'
@@ -79,9 +79,11 @@ check: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m scripts.chaos $(CHAOS)
 
-# Seed 1. Others: make fuzz FUZZ='--seed 2 --frames 100000'. A short run is part of the tests.
+# Frames with seed 1, others: make fuzz FUZZ='--seed 2 --frames 100000'. Everything else is ever new,
+# and FUZZ_TIMES as much as in a test run. A short run of each is part of the tests.
 fuzz: $(READY)
 	@$(BIN)/python -m scripts.fuzz_sockets $(FUZZ)
+	@FUZZ_TIMES=$(or $(FUZZ_TIMES),30) $(PYTEST) tests/fuzz --timeout 0 -o faulthandler_timeout=0
 
 # The suite has a .venv of its own: it is a program of others, and no test needs it.
 autobahn: $(READY)

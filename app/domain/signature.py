@@ -90,15 +90,19 @@ def decode_secret(text: str) -> bytes:
             f"the secret has {len(key)} bytes; give {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} "
             f"random bytes as {SECRET_PREFIX}<base64>"
         )
+    # Which padding Python passes over depends on its version, and receivers have readers of theirs.
+    if not _BASE64.fullmatch(text.removeprefix(SECRET_PREFIX)):
+        raise BadSecret("the secret ends in more = than its base64 needs: leave them out")
     return key
 
 
 def _decode_base64(text: str) -> bytes:
     """Standard base64; missing padding is made good, nothing else is."""
-    # Python's own reading depends on its version: it passes over padding that nothing asks for.
-    if not _BASE64.fullmatch(text):
-        raise BadSecret("the secret is not base64 (letters, digits, +, /)")
-    return b64decode(text + "=" * (-len(text) % 4))
+    try:
+        return b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        # The cause is left out: its message may quote what it was given.
+        raise BadSecret("the secret is not base64 (letters, digits, +, /)") from None
 
 
 class Signer:

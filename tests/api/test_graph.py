@@ -120,6 +120,7 @@ async def test_a_bad_line_is_reported_by_its_number_and_stops_no_other(api: Api)
     assert messages[6].startswith("b:")
     assert messages[7].startswith("c:")
     assert "UTF-8" in messages[9]
+    assert messages[10] == "must be a JSON object"
     assert "long" in messages[11]
 
 

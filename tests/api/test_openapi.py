@@ -1,4 +1,5 @@
 import json
+import re
 from typing import Any
 
 import pytest
@@ -115,6 +116,34 @@ def test_every_example_of_a_parameter_is_one():
             if parameter["in"] == "path":
                 for value in parameter["schema"]["examples"]:
                     check_parameter(parameter["name"], value)
+                    assert re.search(parameter["schema"]["pattern"], value)
+
+
+def test_every_default_is_one_that_the_schema_allows():
+    found = [
+        (name, field, schema)
+        for name, model in SCHEMAS.items()
+        for field, schema in model.get("properties", {}).items()
+        if "default" in schema
+    ]
+    assert len(found) > 10
+    for name, field, schema in found:
+        validator(f"#/components/schemas/{name}/properties/{field}").validate(schema["default"])
+
+
+def test_a_body_is_required_where_none_at_all_is_refused():
+    for call, operation in OPERATIONS:
+        if "requestBody" in operation:
+            assert operation["requestBody"]["required"] is not call.takes_nothing
+
+
+async def test_a_call_whose_body_is_not_required_is_taken_without(single_api: Api):
+    world = await make_world(single_api)
+    for call, operation in OPERATIONS:
+        if "requestBody" in operation:
+            answer = await single_api.admin.request(call.method, world.url(call))
+            required = operation["requestBody"]["required"]
+            assert answer.status_code == (400 if required else call.status), (call, answer.text)
 
 
 BODIES = [

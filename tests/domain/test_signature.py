@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from app.domain.signature import (
+    SECRET_TEXT,
     SIGNATURES_MAX,
     Ed25519Signer,
     Signer,
@@ -177,6 +178,24 @@ def test_a_secret_that_cannot_be_read_is_refused_without_being_told(text):
     assert isinstance(caught.value, ValueError)
     assert caught.value.__cause__ is None
     assert text.strip("=") == "" or text not in str(caught.value)
+
+
+@pytest.mark.parametrize(("length", "surplus"), [(24, "="), (24, "===="), (63, "=="), (25, "=")])
+def test_padding_that_nothing_asks_for_is_refused(length: int, surplus: str):
+    with pytest.raises(BadSecret):
+        decode_secret("whsec_" + b64encode(b"k" * length).decode() + surplus)
+
+
+@pytest.mark.parametrize("length", range(22, 67))
+@pytest.mark.parametrize("padding", ["", "=", "==", "==="])
+def test_the_shape_of_a_secret_is_told_as_it_is_read(length: int, padding: str):
+    text = "whsec_" + b64encode(b"k" * length).decode().rstrip("=") + padding
+    try:
+        decode_secret(text)
+    except BadSecret:
+        assert not SECRET_TEXT.fullmatch(text)
+    else:
+        assert SECRET_TEXT.fullmatch(text)
 
 
 @given(st.text(max_size=80) | st.binary(max_size=80).map(lambda key: b64encode(key).decode()))

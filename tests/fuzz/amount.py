@@ -1,11 +1,14 @@
 """How much is tried: little, always the same, in a test run; much, ever new, in `make fuzz`."""
 
 import os
+import random
 
 from hypothesis import HealthCheck, settings
 
 TIMES = int(os.environ.get("FUZZ_TIMES", "1"))
 IS_LONG = TIMES > 1
+# For what has a seed that is told.
+SEED = os.environ.get("FUZZ_SEED") or (str(random.randrange(2**31)) if IS_LONG else "1")
 
 
 def tried(examples: int) -> settings:

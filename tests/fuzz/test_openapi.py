@@ -11,7 +11,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -24,10 +25,25 @@ from app.api.schemas.endpoints import DAY_S
 from app.commands.api_client import ApiClient
 from app.domain.ids import KEY_ID_LENGTH
 from scripts.load.service import OwnService
-from tests.receivers import Receiver, refusing_port
+from tests.fuzz.amount import SEED, TIMES
+from tests.receivers import (
+    Receiver,
+    big_body,
+    chunked_garbage,
+    redirect,
+    refusing_port,
+    reset_in_body,
+    status,
+    two_responses,
+)
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
+# What the first webhooks meet.
+SCRIPT = (
+    *(status(500), reset_in_body(), chunked_garbage(), two_responses(), big_body(20_000)),
+    *(redirect("http://127.0.0.1/"), status(503, retry_after="1"), status(410)),
+)
 SETTINGS = {
     # As often as it can.
     "user_rate_per_s": "0",
@@ -43,38 +59,82 @@ SETTINGS = {
     "request_deadline_s": "1",
     "challenges_per_host_max": "1000000",
 }
-TIMES = int(os.environ.get("FUZZ_TIMES", "1"))  # `make fuzz` sets it, and a seed
-SEED = os.environ.get("FUZZ_SEED", "1")
-EXAMPLES = 5 * TIMES  # of each operation in each phase
 CALLED = len(ALL_CALLS) - 1  # all but the one that it reads the description with
 PATIENCE_S = 120.0 + 30.0 * TIMES
 
 pytestmark = pytest.mark.timeout(PATIENCE_S + 60)
 
 
-@pytest.fixture
-async def service(tmp_path: Path) -> AsyncIterator[OwnService]:
-    async with OwnService(tmp_path, SETTINGS, gateways=0) as service:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What schemathesis printed and reported, and how often the api answered with each status."""
+
+    printed: str
+    report: dict[str, Any]
+    statuses: Mapping[int, int]
+
+
+async def test_every_answer_is_as_described_and_only_what_is_described_is_taken(tmp_path: Path):
+    run = await schemathesis(tmp_path, "examples,coverage,fuzzing", examples=5)
+    every_operation_was_called_and_answered_as_asked(run.report)
+    assert {200, 201, 202, 204, 400, 401, 404, 405, 409, 415, 422} <= set(run.statuses)
+
+
+async def test_what_follows_from_an_answer_is_as_described_too(tmp_path: Path):
+    run = await schemathesis(tmp_path, "stateful", examples=60)
+    [followed] = re.findall(r"API Links: +(\d+) covered", run.printed)
+    assert int(followed) >= 15
+
+
+async def schemathesis(directory: Path, phases: str, examples: int) -> Run:
+    """Runs it on a service of its own. Fails unless all went well, on both sides."""
+    report = directory / "report.json"
+    async with (
+        OwnService(directory, SETTINGS, gateways=0) as service,
+        Receiver(*SCRIPT) as receiver,
+    ):
         await service.start("worker")
-        yield service
-
-
-async def test_every_answer_is_as_described_and_only_what_is_described_is_taken(
-    service: OwnService, tmp_path: Path
-):
-    async with Receiver() as receiver:
         unverified = await asyncio.to_thread(make_world, service, receiver)
-        names = {"FUZZ_RECEIVER": receiver.url.rstrip("/"), "FUZZ_UNVERIFIED": unverified}
-        printed, report = await schemathesis(service, names, tmp_path / "report.json")
-        assert len(receiver.requests) > 5
-    assert (report["failures"], report["errors"]) == ([], []), printed
-    assert report["exit_code"] == 0, printed
-    every_operation_was_called_and_answered_as_asked(report)
-    statuses = await asyncio.to_thread(answered, service)
-    assert {200, 201, 202, 204, 400, 401, 404, 405, 409, 415, 422} <= set(statuses)
+        names = {
+            "FUZZ_KEY": service.key,
+            "FUZZ_OWN_KEY": hashlib.sha256(service.key.encode()).hexdigest()[:KEY_ID_LENGTH],
+            "FUZZ_RECEIVER": receiver.url.rstrip("/"),
+            "FUZZ_UNVERIFIED": unverified,
+        }
+        options = ("--phases", phases, "--max-examples", str(examples * TIMES))
+        options += ("--report", "json", "--report-json-path", str(report))
+        code, printed = await call_all(service.api, names, options)
+        statuses = await asyncio.to_thread(answered, service)
+        assert len(receiver.requests) > len(SCRIPT)
+        assert service.incidents == []
+    assert code == 0, printed
+    told = json.loads(await asyncio.to_thread(report.read_text))
+    assert (told["failures"], told["errors"]) == ([], [])
+    for phase in phases.split(","):
+        assert told["phases"][phase]["status"] == "success"
     assert max(statuses) < 500
-    assert service.incidents == []
-    assert [line for line in log_lines(tmp_path) if line["level"] in ("error", "critical")] == []
+    assert [line for line in log_lines(directory) if line["level"] in ("error", "critical")] == []
+    return Run(printed, told, statuses)
+
+
+async def call_all(api: str, names: Mapping[str, str], options: Sequence[str]) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "openapi.toml"),
+        *("run", f"{api}/openapi.json", "--seed", SEED, "--no-color", *options),
+        cwd=ROOT,
+        env={**os.environ, **names, "PYTHONPATH": str(ROOT)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            printed, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, printed.decode()
 
 
 def make_world(service: OwnService, receiver: Receiver) -> str:
@@ -96,38 +156,8 @@ def make_world(service: OwnService, receiver: Receiver) -> str:
     return call("POST", "/v1/endpoints", {"user": "ann", "url": receiver.url})["id"]
 
 
-async def schemathesis(
-    service: OwnService, names: Mapping[str, str], report: Path
-) -> tuple[str, dict[str, Any]]:
-    """What it printed, and its report."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "openapi.toml"),
-        *("run", f"{service.api}/openapi.json", "--seed", SEED, "--no-color"),
-        *("--max-examples", str(EXAMPLES), "--report", "json", "--report-json-path", report),
-        cwd=ROOT,
-        env={
-            **os.environ,
-            **names,
-            "PYTHONPATH": str(ROOT),
-            "FUZZ_KEY": service.key,
-            "FUZZ_OWN_KEY": hashlib.sha256(service.key.encode()).hexdigest()[:KEY_ID_LENGTH],
-        },
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            printed, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return printed.decode(), json.loads(await asyncio.to_thread(report.read_text))
-
-
 def every_operation_was_called_and_answered_as_asked(report: dict[str, Any]) -> None:
     assert report["operations"]["tested"] == CALLED
-    assert {phase["status"] for phase in report["phases"].values()} == {"success"}
     accepted = {
         operation: sum(phase["accepted"] for phase in phases.values())
         for operation, phases in report["valid_rates"].items()

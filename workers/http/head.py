@@ -8,6 +8,8 @@ import contextlib
 
 import httptools
 
+_CODING = b"transfer-encoding"
+
 
 class _Fields:
     """Collects the fields of the last head: interim responses come before the final one."""
@@ -23,9 +25,13 @@ class _Fields:
         self.is_done = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Fields may also follow the body.
-        if not self.is_done:
-            self.fields.setdefault(name.lower(), value)
+        if self.is_done:  # fields may also follow the body
+            return
+        name = name.lower()
+        if name == _CODING and name in self.fields:  # a list may come in several lines
+            self.fields[name] += b"," + value
+        else:
+            self.fields.setdefault(name, value)
 
     def on_headers_complete(self) -> None:
         self.is_done = True
@@ -53,7 +59,7 @@ def retry_after(received: bytes) -> str | None:
 def ends_with_connection(received: bytes) -> bool:
     """Whether the body of this response goes on until the connection is closed (RFC 9112, 6.3)."""
     fields = _read_fields(received)
-    coding = fields.get(b"transfer-encoding")
+    coding = fields.get(_CODING)
     if coding is not None:
         return coding.rpartition(b",")[2].strip().lower() != b"chunked"
     return b"content-length" not in fields

@@ -57,6 +57,7 @@ Schedule = Annotated[list[Delay], Field(max_length=32)]
 UrlText = Annotated[
     str,
     Field(
+        min_length=1,
         max_length=URL_SIZE_MAX,
         description="http or https, port 80, 443 or from 1024 on, and a host whose addresses are "
         "public.",

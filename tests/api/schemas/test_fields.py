@@ -1,10 +1,14 @@
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.call import read_body
+from app.api.call import read_body, read_query
 from app.api.problems import ERRORS_MAX, Problem
-from app.api.schemas.endpoints import NewEndpoint
+from app.api.schemas.access import NewToken
+from app.api.schemas.endpoints import NewEndpoint, Rotation
+from app.api.schemas.feed import CursorMove, FeedQuery
 from app.api.schemas.fields import field_name, parse_time
 from app.api.schemas.posts import NewPost
 from app.wire import rfc3339
@@ -45,6 +49,30 @@ def test_times_have_a_zone_and_up_to_nine_digits_of_a_second(text: str, at_ms: i
 def test_anything_else_is_no_time(value: object):
     with pytest.raises(ValueError, match="RFC 3339"):
         parse_time(value)
+
+
+@pytest.mark.parametrize("number", [3_600, 3_600.0])
+def test_a_whole_number_may_have_a_point_with_nothing_behind_it(number: float):
+    assert read_body(NewToken, {"ttl_s": number}).ttl_s == 3_600
+    assert read_body(Rotation, {"overlap_s": number}).overlap_s == 3_600
+    assert read_body(CursorMove, {"offset": number}).offset == 3_600
+
+
+@pytest.mark.parametrize("number", [3_600.5, "3600", True, None, 1e300, float(2**53), -1.0])
+def test_anything_else_is_no_whole_number(number: object):
+    with pytest.raises(Problem, match="offset"):
+        read_body(CursorMove, {"offset": number})
+
+
+@pytest.mark.parametrize("text", ["0", "1.5", "2.250000001", "1e1", "1E-7", "15e-1", "3e+0"])
+def test_a_number_of_a_query_is_written_as_in_json(text: str):
+    assert read_query(FeedQuery, f"wait_s={quote(text)}".encode()).wait_s == float(text)
+
+
+@pytest.mark.parametrize("text", ["01", ".5", "1.", "1e", "+1", "-0", "0x1", "1e400", "0" * 33])
+def test_anything_else_is_no_number_of_a_query(text: str):
+    with pytest.raises(Problem, match="wait_s"):
+        read_query(FeedQuery, f"wait_s={quote(text)}".encode())
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,9 @@ async def test_interim_answers_are_passed_over_up_to_a_limit(
 # Breaches of protocol
 
 
+GZIP_CHUNKED = [("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")]
+
+
 @pytest.mark.parametrize(
     ("behaviour", "seen"),
     [
@@ -329,6 +332,7 @@ async def test_interim_answers_are_passed_over_up_to_a_limit(
         (short_body(), 200),
         (short_body(500), 500),
         (raw(response(headers=[("transfer-encoding", "chunked")]) + b"5\r\nhe", close=True), 200),
+        (raw(response(headers=GZIP_CHUNKED) + b"5\r\nhe", close=True), 200),
     ],
 )
 async def test_an_answer_that_breaks_the_protocol_is_a_failure(
