@@ -331,9 +331,6 @@ class Dispatch:
         self._record(item, state, item.attempts, steady_ms(), status=item.status, error=error)
         if target.health.open_until_ms is not None:
             item.owner.look_after(target.id, target.health.open_until_ms)
-        elif why == "unverified":
-            # It may have been verified just now: whatever is set free then must not miss this one.
-            item.owner.look_after(target.id, steady_ms())
 
     def _defer(self, item: Item, from_ms: int, reason: str) -> None:
         """Back on the schedule, without an attempt spent."""

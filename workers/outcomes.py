@@ -72,6 +72,10 @@ class Written:
     next_probe_ms: int | None
 
 
+# As `record_outcomes` gives it.
+_Answer = tuple[int, int, int, int, bytes, bytes]
+
+
 class _Batch:
     """`size` counts whatever makes the script work, so that no batch holds up the store."""
 
@@ -275,7 +279,7 @@ class OutcomeWriter:
         until = self._patient_until
         return until is not None and asyncio.get_running_loop().time() >= until
 
-    async def _send(self, packed: bytes, batch_id: bytes) -> tuple[int, int, int, int, bytes]:
+    async def _send(self, packed: bytes, batch_id: bytes) -> _Answer:
         limits, at_ms = self._limits, now_ms()
         return await self._store.call(
             "record_outcomes",
@@ -287,8 +291,8 @@ class OutcomeWriter:
             ],
         )
 
-    def _note_written(self, batch: _Batch, answer: tuple[int, int, int, int, bytes]) -> None:
-        accepted, refused, unparked, dropped, next_due = answer
+    def _note_written(self, batch: _Batch, answer: _Answer) -> None:
+        accepted, refused, unparked, dropped, next_due, wake = answer
         self._stats.batches += 1
         self._stats.written += accepted
         self._stats.refused += refused
@@ -298,7 +302,9 @@ class OutcomeWriter:
         settled = [endpoint for endpoint in batch.health if not self._unwritten[endpoint]]
         for endpoint in settled:
             del self._unwritten[endpoint]
-        probes = (probe_ms for _, probe_ms, _ in batch.health.values() if probe_ms > 0)
+        probes = [probe_ms for _, probe_ms, _ in batch.health.values() if probe_ms > 0]
+        if wake:
+            probes.append(int(wake))
         self._on_written(
             Written(
                 deliveries=batch.rows_count,

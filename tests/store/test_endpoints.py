@@ -392,7 +392,10 @@ async def test_what_is_parked_for_a_deleted_endpoint_is_due_to_be_looked_after(
     event = await service.post()
     await fan_out(store, event, [BOB])
     sender = await Sender(store, 1).take()
-    await sender.record([Result(f"{event.post}-1-0-{made.id}", State.PARKED_PENDING, 0)])
+    await sender.record(
+        [Result(f"{event.post}-1-0-{made.id}", State.PARKED_PENDING, 0)],
+        health=[(made.id, ["state", "open"], 0)],
+    )
     await service.endpoints.delete(other.id)
     assert await store.execute("ZCARD", keys.probes(1)) == 0
     await service.endpoints.delete(made.id)

@@ -50,7 +50,9 @@ async def test_an_outcome_is_recorded_counted_and_acknowledged(
     assert await on.places() == [FIRST]
     answer = await on.sender.record([outcome(on, result)], done=on.entries)
     scheduled = place == SCHEDULE
-    assert answer == [1, 0, 0, 0, str(DUE_MS).encode() if scheduled else b""]
+    due = b"%d" % DUE_MS if scheduled else b""
+    wake = b"%d" % NOW_MS if place == PARKED else b""  # the endpoint is active
+    assert answer == [1, 0, 0, 0, due, wake]
     assert await on.places() == [place]
     assert await on.record() == Record(
         *(result.state, result.attempts, result.status, NOW_MS, result.error),
@@ -299,6 +301,30 @@ async def test_a_parked_list_ends_when_nothing_was_parked_for_so_long_as_posts_a
     await store.execute("EXPIRE", key, 10)
     await on.sender.record([Result(on.id(), State.PARKED_PENDING, 0)])
     assert await store.execute("TTL", key) > RETENTION_S - 5
+
+
+async def test_what_is_parked_for_an_endpoint_that_is_active_wakes_it(store: Store) -> None:
+    """Its sender has not heard yet that it was brought back, and nobody else will set it free."""
+    on = await scene(store, endpoints=2)
+    (active, ailing) = (endpoint.id for endpoint in on.endpoints)
+    await on.sender.record(health=[(ailing, ["state", "disabled"], 0)])
+    parked = [Result(on.id(number), State.PARKED_PENDING, 0) for number in range(2)]
+    later = [(endpoint, [], NOW_MS + 60_000) for endpoint in (active, ailing)]
+    answer = await on.sender.record(parked, health=later)
+    assert int(answer[5]) == NOW_MS
+    assert await store.execute("ZSCORE", keys.probes(1), active) == b"%d" % NOW_MS
+    assert await store.execute("ZSCORE", keys.probes(1), ailing) == b"%d" % (NOW_MS + 60_000)
+
+
+async def test_an_endpoint_that_opens_with_what_is_parked_for_it_is_not_woken(store: Store) -> None:
+    on = await scene(store)
+    id_ = on.endpoints[0].id
+    answer = await on.sender.record(
+        [Result(on.id(), State.PARKED_PENDING, 0)],
+        health=[(id_, ["state", "open"], NOW_MS + 60_000)],
+    )
+    assert answer[5] == b""
+    assert await store.execute("ZSCORE", keys.probes(1), id_) == b"%d" % (NOW_MS + 60_000)
 
 
 # Health

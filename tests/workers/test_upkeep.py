@@ -122,6 +122,32 @@ async def test_nothing_stays_parked_whatever_call_fails(
     assert fault.hits == 2
 
 
+@pytest.mark.parametrize("code", [410, 500])
+async def test_what_is_being_parked_when_a_call_brings_its_endpoint_back_is_set_free(
+    single_rig: Rig, code: int
+):
+    """A probe, if any, is an hour away: only the call can have set it free."""
+    rig, store = single_rig, FaultyStore(single_rig.store)
+    settings = SENDING | {"breaker_failures": 1, "breaker_open_s": 3_600, "retry_schedule_s": ""}
+    async with Receiver(status(code)) as receiver, rig.working(store, **settings) as worker:
+        endpoint = await rig.register(BOB, receiver.url)
+        await rig.settled(await rig.fanned_out([BOB]), dead=1)
+        written = store.hold("record_outcomes")
+        post = await rig.fanned_out([BOB])
+        await wait_until(lambda: worker.stats.dispatch.deferred["parked"])
+        await wait_until(lambda: store.calls.count("record_outcomes") == 2)
+        await rig.endpoints.enable(endpoint.id)
+        probes = keys.probes(1), endpoint.id
+
+        async def is_looked_after() -> bool:
+            return await rig.store.execute("ZSCORE", *probes) is None
+
+        await wait_until(is_looked_after)
+        assert not await parked(rig, endpoint)
+        written.set()
+        await rig.settled(post, delivered=1)
+
+
 async def test_a_full_store_stops_drains_but_not_what_makes_room_in_it(
     single_rig: Rig, receiver: Receiver
 ):

@@ -14,12 +14,16 @@
 --           notice: {post id, event, author, type, data, audience} or nothing; it is posted when
 --           this batch disables the endpoint, in the same step: so once each time
 -- Returns {accepted, refused, parked ones that became dead letters because their list was full,
--- dead letters dropped for the same reason, next due_ms or ''}.
+-- dead letters dropped for the same reason, next due_ms or '', when to look after endpoints that
+-- were woken, or ''}.
 -- Derived keys, all with the same tag: outcomes, tally, attempts, parked, endpoint, post, posts.
 --
 -- An owner's batch whose answer was lost comes again under its id and is not written twice. What a
 -- former owner may write can be written twice without harm, so its batches leave no id: the
 -- owner's, which may have to come again, must not be forgotten for them.
+--
+-- What is parked by a sender that has not heard yet that its endpoint is active again would be set
+-- free by nobody: that endpoint is woken, in the same step, and looked after at once.
 --
 -- The fence: the holder of the lease alone decides where a delivery goes next. An outcome from a
 -- former holder counts only if it says "delivered", which is true whoever says it.
@@ -34,7 +38,7 @@ local function next_due()
   return redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2] or ''
 end
 if redis.call('GET', KEYS[7]) == ARGV[11] then
-  return {0, 0, 0, 0, next_due()}
+  return {0, 0, 0, 0, next_due(), now}
 end
 if owner then
   redis.call('SET', KEYS[7], ARGV[11], 'EX', retention)
@@ -42,6 +46,7 @@ end
 local batch = cmsgpack.unpack(ARGV[9])
 local accepted, refused, unparked, dropped = 0, 0, 0, 0
 local filled = {} -- parked lists that grew
+local woken = {} -- endpoints that were active when something was parked for them
 
 local function in_parts(list, call)
   for first = 1, #list, PART do
@@ -121,11 +126,15 @@ local function record_slice(post, version, number, rows)
       old, old_attempts = string.match(records[id], '^(%a)(%d+)')
     end
     if may_become(state, attempts, old, tonumber(old_attempts)) then
-      if (state == 'P' or state == 'R')
-        and redis.call('EXISTS', 'endpoint:' .. tag .. ':' .. id) == 0 then
-        -- Deleted meanwhile: nobody would ever set free what is parked for it.
-        state = 's'
-        record = 's' .. string.match(record, '^%a([^,]*,[^,]*,[^,]*)') .. ',no_endpoint'
+      if state == 'P' or state == 'R' then
+        local is = redis.call('HGET', 'endpoint:' .. tag .. ':' .. id, 'state')
+        if not is then
+          -- Deleted meanwhile: nobody would ever set free what is parked for it.
+          state = 's'
+          record = 's' .. string.match(record, '^%a([^,]*,[^,]*,[^,]*)') .. ',no_endpoint'
+        elseif is == 'active' then
+          woken[id] = true
+        end
       end
       accepted = accepted + 1
       records[id] = record
@@ -208,6 +217,18 @@ local function post_notice(endpoint, notice)
   redis.call('XADD', 'posts:' .. tag, '*', 'e', event, 'a', author, 'x', endpoint)
 end
 
+-- Unless it was this batch that has made it something else than active.
+local function look_after_woken()
+  local at = ''
+  for endpoint in pairs(woken) do
+    if redis.call('HGET', 'endpoint:' .. tag .. ':' .. endpoint, 'state') == 'active' then
+      redis.call('ZADD', KEYS[6], now, endpoint)
+      at = now
+    end
+  end
+  return at
+end
+
 local function note_health(endpoint, fields, probe, notice)
   local key = 'endpoint:' .. tag .. ':' .. endpoint
   local before = redis.call('HGET', key, 'state')
@@ -239,11 +260,13 @@ for parked in pairs(filled) do
   keep_parked_bounded(parked)
 end
 keep_dead_bounded()
+local wake = ''
 if owner then
   acknowledge(KEYS[4], batch[2])
   acknowledge(KEYS[5], batch[3])
   for _, update in ipairs(batch[4]) do
     note_health(update[1], update[2], update[3], update[4])
   end
+  wake = look_after_woken()
 end
-return {accepted, refused, unparked, dropped, next_due()}
+return {accepted, refused, unparked, dropped, next_due(), wake}
