@@ -65,7 +65,7 @@ class _SecretFiles(PydanticBaseSettingsSource):
     """`MOMENTS_ADMIN_KEY_FILE` and its like."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError  # all are read at once
+        return None, field_name, False  # none by itself: all are read at once
 
     def __call__(self) -> dict[str, Any]:
         return read_files(SECRET_VARIABLES, os.environ, _MAY_BE_EMPTY)

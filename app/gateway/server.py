@@ -103,21 +103,7 @@ class Gateway:
             sockets_of=lambda user: len(self._hub.of(user)),
             rules=rules,
         )
-        self._context = Context(
-            limits=limits,
-            epoch=epoch,
-            stats=stats,
-            notices=notices,
-            wheel=self._wheel,
-            verify=verify,
-            now=now,
-            ask=self._feed.ask,
-            repeat=self._repeats.ask,
-            left=self._leave,
-            lost=self._lose,
-            advance=self._cursors.advance,
-            repushed=self._cursors.repushed,
-        )
+        self._context = self._make_context(epoch, verify)
         self._addresses = Addresses(limits.connections_per_address_max, limits.trusted_proxies)
         self._anteroom = Anteroom(
             self._context, no_room_for=self._door.no_room_for, enter=self._enter_late
@@ -126,6 +112,23 @@ class Gateway:
         self._connections = 0  # with those in their handshake, and those being closed
         self._is_empty = asyncio.Event()
         self._is_empty.set()
+
+    def _make_context(self, epoch: str, verify: Verify) -> Context:
+        return Context(
+            limits=self._limits,
+            epoch=epoch,
+            stats=self.stats,
+            notices=self._notices,
+            wheel=self._wheel,
+            verify=verify,
+            now=self._now,
+            ask=self._feed.ask,
+            repeat=self._repeats.ask,
+            left=self._leave,
+            lost=self._lose,
+            advance=self._cursors.advance,
+            repushed=self._cursors.repushed,
+        )
 
     async def start(self, host: str, port: int) -> int:
         """Begins to accept; returns the port, which is a free one for 0. Raises OSError."""
