@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from app import metrics as names
-from app.metrics import Metric, Metrics
+from app import metric_names as names
+from app.metric import Metric
+from app.metrics import Metrics
 
 log = logging.getLogger(__name__)
 

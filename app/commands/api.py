@@ -6,7 +6,7 @@ import secrets
 import socket
 from functools import partial
 
-from app import metrics
+from app import metric_names as names
 from app.api.app import create_app
 from app.api.http import BoundedHttp, Connections, HttpLimits
 from app.api.rates import Rates
@@ -15,6 +15,7 @@ from app.api.sessions import Sessions
 from app.api.waiters import Waiters
 from app.bounds import told_bounds
 from app.commands.environment import variable
+from app.commands.loop_lag import watched_loop
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
@@ -47,7 +48,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             services = make_services(settings, opened, sealer)
             await services.prepare()
             try:
-                async with told_bounds(services.metrics):
+                async with told_bounds(services.metrics), watched_loop(services.metrics):
                     await _serve(services, settings, listener, stop)
             finally:
                 services.guard.close()
@@ -103,7 +104,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         ),
         tokens=make_verifier(settings),
         token_secret=settings.token_secret,
-        metrics=process_metrics("api"),
+        metrics=process_metrics("api", store.traffic),
         limits=Limits.of(settings),
         rates=Rates.of(settings),
         sessions=(
@@ -118,8 +119,8 @@ async def _serve(
     services: Services, settings: Settings, listener: socket.socket, stop: asyncio.Event
 ) -> None:
     connections = Connections(HttpLimits.of(settings), services.stats.refusals)
-    services.metrics.register(*metrics.API_CONNECTIONS_OPEN, lambda: connections.open)
-    services.metrics.register(*metrics.API_CONNECTIONS_STALLED, lambda: connections.stalled)
+    services.metrics.register(names.API_CONNECTIONS_OPEN, lambda: connections.open)
+    services.metrics.register(names.API_CONNECTIONS_STALLED, lambda: connections.stalled)
     async with asyncio.TaskGroup() as tasks:
         # Long polls would hold the server up for as long as they wait.
         releasing = tasks.create_task(_release(services, stop), name="release")

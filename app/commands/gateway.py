@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from app.bounds import told_bounds
 from app.commands.environment import variable
+from app.commands.loop_lag import watched_loop
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
@@ -39,11 +40,11 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
         async with opened_store(settings, stop) as opened:
             if opened is None:
                 return
-            metrics = process_metrics("gateway")
+            metrics = process_metrics("gateway", opened.store.traffic)
             gateway = make_gateway(settings, opened, metrics)
             await gateway.start_on(listener)
             settle_memory()
-            async with told_bounds(metrics):
+            async with told_bounds(metrics), watched_loop(metrics):
                 await gateway.run(stop)
 
 

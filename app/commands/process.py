@@ -8,13 +8,15 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from app import __version__, log, metrics
+from app import __version__, log
+from app import metric_names as names
 from app.clock import now_ms
 from app.commands.environment import read_settings
 from app.commands.signals import stop_on_signals, stop_with_parent
 from app.errors import CommandFailed, MomentsError
 from app.metrics import Metrics
 from app.settings import Settings
+from app.store.traffic import Traffic
 
 Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
@@ -64,10 +66,14 @@ def raise_file_limit() -> None:
             logger.warning("file limit stays", extra={"limit": soft, "reason": str(error)})
 
 
-def process_metrics(role: str) -> Metrics:
-    """The metrics of this process, with what tells one process from another."""
+def process_metrics(role: str, traffic: Traffic) -> Metrics:
+    """The metrics of this process, with what tells one process from another, and its traffic with
+    the store."""
     made = Metrics()
     started_s = now_ms() / 1000
-    made.register(*metrics.BUILD, lambda: {(("version", __version__), ("role", role)): 1.0})
-    made.register(*metrics.STARTED, lambda: started_s)
+    made.register(names.BUILD, lambda: {(("version", __version__), ("role", role)): 1.0})
+    made.register(names.STARTED, lambda: started_s)
+    made.register(names.STORE_CALLS, lambda: traffic.calls)
+    made.register(names.STORE_ERRORS, lambda: traffic.errors)
+    made.register(names.STORE_TIME, traffic.by_ack)
     return made

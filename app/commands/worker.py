@@ -8,6 +8,7 @@ from app.bounds import told_bounds
 from app.commands.api import make_sealer
 from app.commands.egress import check_egress
 from app.commands.environment import variable
+from app.commands.loop_lag import watched_loop
 from app.commands.opening import opened_store
 from app.commands.probe import listen_on
 from app.commands.process import Work, process_metrics, settle_memory
@@ -38,10 +39,10 @@ def worker_of(roles: Collection[str] | None) -> Work:
                 roles=chosen,
                 watch=opened.watch(),
             )
-            metrics = process_metrics("worker")
+            metrics = process_metrics("worker", opened.store.traffic)
             register(metrics, worker.stats)
             settle_memory()
-            async with told_bounds(metrics):
+            async with told_bounds(metrics), watched_loop(metrics):
                 if settings.ops_port:
                     await _run_with_ops(settings, worker, metrics, stop)
                 else:

@@ -141,7 +141,7 @@ async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
         await services.prepare()
         await open_.enter_async_context(running(services))
         tasks = await open_.enter_async_context(asyncio.TaskGroup())
-        gateway = make_gateway(settings, opened, process_metrics("gateway"))
+        gateway = make_gateway(settings, opened, process_metrics("gateway", store.traffic))
         port = await gateway.start("127.0.0.1", 0)
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch())
