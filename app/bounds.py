@@ -33,6 +33,8 @@ class Bound(NamedTuple):
 
 
 BOUNDS: Final = (
+    # every process
+    Bound(names.SPANS, "result", frozenset({"dropped"})),
     # worker
     Bound(names.LANE_WAITS, "limit", level=logging.INFO),
     Bound(names.LANES_FULL, "limit"),

@@ -26,7 +26,7 @@ HEAD = ["bound", "setting", "when it is reached", "told by", "test"]
 LABELS = {
     "code": {str(int(code)) for code in (*CloseCode, *BROKEN)},
     "kind": {kind.word for kind in KINDS},
-    "result": {failure.value for failure in Failure},
+    "result": {*(failure.value for failure in Failure), "dropped"},
     "status": {"431"},
 }
 

@@ -5,6 +5,7 @@ import math
 import secrets
 import socket
 from functools import partial
+from typing import TYPE_CHECKING
 
 from app import metric_names as names
 from app.api.app import create_app
@@ -20,6 +21,7 @@ from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
+from app.commands.tracing import traced
 from app.console.pages import pages
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
@@ -35,6 +37,9 @@ from app.store.nodes import Node
 from app.store.posts import Posts
 from app.webserver import serve
 
+if TYPE_CHECKING:
+    from app.tracing import Tracer
+
 _KEEP_ALIVE_S = 75
 
 
@@ -42,10 +47,10 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """Serves the api until `stop`, then answers what is under way. Raises CommandFailed."""
     sealer = make_sealer(settings)
     with listen_on(settings.host, settings.port, variable("port")) as listener:
-        async with opened_store(settings, stop) as opened:
+        async with traced(settings, "api") as tracer, opened_store(settings, stop) as opened:
             if opened is None:
                 return
-            services = make_services(settings, opened, sealer)
+            services = make_services(settings, opened, sealer, tracer)
             await services.prepare()
             try:
                 async with told_bounds(services.metrics), watched_loop(services.metrics):
@@ -69,7 +74,9 @@ def make_sealer(settings: Settings) -> Sealer:
         raise CommandFailed(f"{names}: {error}") from error
 
 
-def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Services:
+def make_services(
+    settings: Settings, opened: Opened, sealer: Sealer, tracer: "Tracer | None" = None
+) -> Services:
     store, shards = opened.store, opened.meta.shards
     posts = Posts.of(store, shards, settings)
     node = Node(store, shards, f"api-{secrets.token_hex(6)}")
@@ -104,7 +111,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         ),
         tokens=make_verifier(settings),
         token_secret=settings.token_secret,
-        metrics=process_metrics("api", store.traffic),
+        metrics=process_metrics("api", store.traffic, tracer),
         limits=Limits.of(settings),
         rates=Rates.of(settings),
         sessions=(
@@ -112,6 +119,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         ),
         admin_key=settings.admin_key,
         watch=opened.watch(),
+        tracer=tracer,
     )
 
 

@@ -12,6 +12,7 @@ from app.commands.loop_lag import watched_loop
 from app.commands.opening import opened_store
 from app.commands.probe import listen_on
 from app.commands.process import Work, process_metrics, settle_memory
+from app.commands.tracing import traced
 from app.metrics import Metrics
 from app.settings import Settings
 from workers.metrics import register
@@ -28,7 +29,7 @@ def worker_of(roles: Collection[str] | None) -> Work:
     async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         sealer = make_sealer(settings)
         check_egress(settings)
-        async with opened_store(settings, stop) as opened:
+        async with traced(settings, "worker") as tracer, opened_store(settings, stop) as opened:
             if opened is None:
                 return
             worker = Worker(
@@ -38,8 +39,9 @@ def worker_of(roles: Collection[str] | None) -> Work:
                 sealer,
                 roles=chosen,
                 watch=opened.watch(),
+                tracer=tracer,
             )
-            metrics = process_metrics("worker", opened.store.traffic)
+            metrics = process_metrics("worker", opened.store.traffic, tracer)
             register(metrics, worker.stats)
             settle_memory()
             async with told_bounds(metrics), watched_loop(metrics):

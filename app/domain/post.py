@@ -79,6 +79,15 @@ class Post:
     updated_at_ms: int
     data: bytes
     deleted: bool = False
+    trace: str = ""
+
+    def traceparent_of(self, version: int) -> bytes | None:
+        """What a later attempt of this version goes on from; None when the post holds none.
+
+        `trace` is the version that was traced last, a space, and the traceparent that it had.
+        """
+        of_version, _, traceparent = self.trace.partition(" ")
+        return traceparent.encode() if of_version == str(version) else None
 
 
 def accepted_at_ms(post: Post | None, event: Event) -> int:

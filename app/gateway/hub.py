@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from logging import getLogger
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from app.clock import now_ms
 from app.domain.post import Event, Post
@@ -14,7 +14,11 @@ from app.gateway.encoding import JSON, EventFrames
 from app.gateway.pacing import Pacer
 from app.gateway.session import LIVE
 from app.gateway.stats import Stats
+from app.gateway.trace import tell_push
 from app.store.nodes import Push
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 log = getLogger(__name__)
 
@@ -48,6 +52,7 @@ class Hub:
         *,
         group_bytes_max: int,
         rejoin: Callable[[Collection[str]], None],
+        tracer: "Tracer | None" = None,
     ) -> None:
         """`group_bytes_max`: frames of one socket that go into one write.
 
@@ -59,6 +64,7 @@ class Hub:
         self._stats = stats
         self._group_bytes_max = group_bytes_max
         self._rejoin = rejoin
+        self._tracer = tracer
         self._sockets: dict[str, tuple[Connection, ...]] = {}
 
     def add(self, connection: Connection) -> None:
@@ -126,28 +132,30 @@ class Hub:
                         taken += 1
                     elif session.push(offset) is READ:
                         connection.ask()
-            self._count(taken, frames)
+            self._count(push, frames, taken)
             if pacer.is_due:
                 await pacer.rest()
 
     async def _collect(self, group: Group, pacer: Pacer) -> None:
         """Several events: each socket is written to once, with all of them."""
         dirty: list[Connection] = []
-        taken: list[tuple[int, EventFrames]] = []
+        taken: list[int] = []
         for push, frames in group:
-            taken.append((self._take(push, frames, dirty), frames))
+            taken.append(self._take(push, frames, dirty))
             if pacer.is_due:
                 await pacer.rest()
         await _flush(dirty, pacer)
-        for count, frames in taken:
-            self._count(count, frames)
+        for (push, frames), count in zip(group, taken, strict=True):
+            self._count(push, frames, count)
 
-    def _count(self, taken: int, frames: EventFrames) -> None:
+    def _count(self, push: Push, frames: EventFrames, taken: int) -> None:
         """One event went to so many sockets now: counted once for all of them."""
         stats = self._stats
         stats.frames_sent += taken
         if taken and frames.accepted_ms:
             stats.push_time.observe(max(now_ms() - frames.accepted_ms, 0) / 1000, taken)
+        if push.traceparent is not None and self._tracer is not None:
+            tell_push(self._tracer, push, taken)
 
     def _take(self, push: Push, frames: EventFrames, dirty: list[Connection]) -> int:
         """How many sockets have it in what goes out to them next."""

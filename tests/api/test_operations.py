@@ -153,9 +153,7 @@ async def test_canaries_go_on_when_the_store_is_back(single_store, monkeypatch, 
     assert len(calls) >= 3
 
 
-async def test_the_age_of_the_newest_canary_is_that_of_the_process_until_one_has_come(
-    store, clock
-):
+async def test_the_age_of_the_newest_canary_is_that_of_the_process_until_one_has_come(store, clock):
     sender = Canary(store, 1, backlog_max=9, clock_ms=lambda: clock[0])
     clock[0] += 4_000
     assert sender.age_s() == 4

@@ -64,8 +64,7 @@ async def test_a_dead_gateway_is_taken_out_of_every_route_and_a_living_one_stays
 async def test_what_waits_is_told_by_the_janitor_that_holds_the_shard(single_rig: Rig):
     stats = JanitorStats()
     jobs = [
-        JanitorShard(single_rig.store, shard=shard, retention_s=60, stats=stats)
-        for shard in (0, 1)
+        JanitorShard(single_rig.store, shard=shard, retention_s=60, stats=stats) for shard in (0, 1)
     ]
     (ann,) = users_of(1, 1)
     await single_rig.post(ann)

@@ -2,7 +2,7 @@
 -- KEYS  roster, tally, routes, trimmed, deliveries
 -- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
 --       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or '',
---       1 when the whole event goes to very many
+--       1 when the whole event goes to very many [, traceparent of a slice that is traced]
 --       sockets_max 0: no gateway is told; push_slice does that, once the slice is safe
 -- Returns {recipients, webhook deliveries, inboxes trimmed}; {0, 0, 0} when this slice was fanned
 -- out before.
@@ -120,6 +120,9 @@ if n_webhook > 0 then
   if ARGV[12] == '1' then
     fields[7], fields[8] = 'l', '1'
   end
+  if ARGV[13] then
+    fields[#fields + 1], fields[#fields + 2] = 't', ARGV[13]
+  end
   redis.call('XADD', KEYS[5], '*', unpack(fields))
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
@@ -130,6 +133,8 @@ for word, recipients in pairs(sockets_max > 0 and nodes or {}) do
   if redis.call('XLEN', stream) >= sockets_max then
     redis.call('XTRIM', stream, 'MAXLEN', 0)
     redis.call('XADD', stream, '*', 'o', '1')
+  elseif ARGV[13] then
+    redis.call('XADD', stream, '*', 'e', event, 'r', cmsgpack.pack(recipients), 't', ARGV[13])
   else
     redis.call('XADD', stream, '*', 'e', event, 'r', cmsgpack.pack(recipients))
   end
