@@ -7,7 +7,7 @@ import pytest
 
 from app import metric_names as names
 from app.bounds import BoundLog, told_bounds
-from app.metrics import Metrics
+from app.metrics import Labels, Metrics
 from tests.wait import wait_until
 
 
@@ -42,7 +42,7 @@ class Process:
         return found
 
 
-def by(label: str, counts: Counter[str]) -> dict[names.Labels, float]:
+def by(label: str, counts: Counter[str]) -> dict[Labels, float]:
     return {((label, value),): count for value, count in counts.items()}
 
 

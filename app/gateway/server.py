@@ -4,7 +4,7 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from logging import getLogger
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
@@ -90,7 +90,7 @@ class Gateway:
             shards,
             stats,
             group_bytes_max=limits.unsent_bytes_max,
-            rejoin=lambda users: self._routes.rejoin(users),
+            rejoin=self._rejoin,
             tracer=tracer,
         )
         self._feed = Feed(inbox, bodies, stats, batch_max=limits.resume_batch_max)
@@ -258,6 +258,9 @@ class Gateway:
         else:
             self._routes.changed(claims.user)
         return connection
+
+    def _rejoin(self, users: Collection[str]) -> None:
+        self._routes.rejoin(users)
 
     def _leave(self, connection: Connection) -> None:
         self._feed.forget(connection)
