@@ -47,8 +47,9 @@ async def spans(collector: Collector, name: str, count: int = 1) -> list[Receive
 
 
 async def test_a_post_is_one_trace_from_its_call_to_every_push(
-    traced: Service, collector: Collector, receiver: Receiver
+    traced: Service, collector: Collector, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ):
+    caplog.set_level("DEBUG")
     await traced.befriend(("ann", "bob"), ("ann", "eve"))
     await traced.register("bob", receiver.url)
     receiver.script.append(status(500))  # tried again
@@ -81,6 +82,9 @@ async def test_a_post_is_one_trace_from_its_call_to_every_push(
     assert again.attributes["moments.attempt"] == 2
     assert fanned_out.attributes["moments.recipients"] == 2
     assert (pushed.attributes["moments.recipients"], pushed.attributes["moments.sockets"]) == (1, 1)
+    told = ("post accepted", "fanned out", "attempt failed", "attempt")
+    lines = [record for record in caplog.records if record.message in told]
+    assert [vars(line)["trace"] for line in lines] == [TRACE] * 4
     assert all(span.attributes["moments.post"] == post["id"] for span in (accepted, fanned_out))
 
 
