@@ -6,7 +6,7 @@ Whatever bytes a `decode_…` is given, it returns a value of the shape it names
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeGuard, TypeVar, cast
@@ -19,6 +19,7 @@ from app.domain.delivery import State
 from app.domain.ids import ENDPOINT_ID_LENGTH
 from app.domain.post import Audience, Event, EventKind, Post, accepted_at_ms
 from app.domain.post import event_type as name_event
+from app.domain.traceparent import parse_traceparent
 from app.errors import DecodeError
 
 T = TypeVar("T")
@@ -417,6 +418,13 @@ def webhook_body(post: Post, event: Event) -> WebhookBody:
     )
     tail = b',"data":{"post":' + post_json(post, event) + b"}}"
     return WebhookBody(head.encode(), tail, accepted_at_ms(post, event))
+
+
+def traceparent_of(fields: Mapping[bytes, bytes]) -> bytes | None:
+    """Of an entry of something that is traced. None for one without, or with what is none: an entry
+    is not worth losing for that."""
+    raw = fields.get(b"t")
+    return raw if raw is not None and parse_traceparent(raw) is not None else None
 
 
 def stream_fields(raw: Iterable[bytes]) -> dict[bytes, bytes]:

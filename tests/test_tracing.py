@@ -10,9 +10,11 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app import tracing
+from app.commands.environment import read_settings
 from app.commands.tracing import traced
 from app.domain.traceparent import Traceparent, parse_traceparent
 from app.errors import CommandFailed
+from app.log import mask
 from app.settings import Settings
 from app.tracing import Tracer
 from tests.collector import Collector, collecting
@@ -167,3 +169,12 @@ async def test_spans_that_wait_are_seen_to_leave(collector: Collector):
         span.end()
         await wait_until(lambda: tracer.stats.waiting == 0)
     assert len(collector.spans) == 1
+
+
+def test_what_the_collector_is_told_who_we_are_by_is_masked(monkeypatch: pytest.MonkeyPatch):
+    headers = "authorization=Bearer%20Zx81-Quartz-Fen,x-scope=Moss-Lantern-77"
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", headers)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://me:Rust-Harbour-5@traces/")
+    read_settings()
+    said = mask("Zx81-Quartz-Fen, Moss-Lantern-77 and Rust-Harbour-5 at traces")
+    assert said == "***, *** and *** at traces"

@@ -19,7 +19,7 @@ from app.domain.traceparent import trace_id_of
 from app.errors import DecodeError, LeaseLost, StoreError
 from app.store import canary, keys
 from app.store.client import Store
-from app.wire import decode_event, stream_fields
+from app.wire import decode_event, stream_fields, traceparent_of
 from workers.pulse import Pulse
 from workers.slices import FanoutLimits, FanoutStats, Slicer, Turn, Work
 from workers.watcher import StreamWatcher, Watched
@@ -193,7 +193,7 @@ class FanoutShard:
 
     def _begin(self, work: Work, fields: dict[bytes, bytes]) -> Work:
         """With its span, when it is traced: from now until its last slice is fanned out."""
-        if self._tracer is not None and (traceparent := fields.get(b"t")) is not None:
+        if self._tracer is not None and (traceparent := traceparent_of(fields)) is not None:
             event = work.event
             attributes = {
                 "moments.post": event.post,
@@ -259,7 +259,13 @@ def _tell(work: Work, lag_ms: int) -> None:
     fanned it out to: whoever began before a takeover counted theirs."""
     event, traced = work.event, {}
     if work.span is not None:
-        work.span.add({"moments.recipients": work.recipients, "moments.webhooks": work.webhooks})
+        work.span.add(
+            {
+                "moments.recipients": work.recipients,
+                "moments.webhooks": work.webhooks,
+                "moments.sockets": work.sockets,
+            }
+        )
         work.span.end()
         traced = {"trace": trace_id_of(work.span.traceparent)}
     log.info(
@@ -271,6 +277,7 @@ def _tell(work: Work, lag_ms: int) -> None:
             "author": work.author,
             "recipients": work.recipients,
             "webhooks": work.webhooks,
+            "sockets": work.sockets,
             "slices": work.finished + 1,
             "shard": shard_of_id(event.post),
             "lag_ms": lag_ms,

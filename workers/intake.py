@@ -21,6 +21,7 @@ from app.wire import (
     decode_record,
     decode_roster,
     stream_fields,
+    traceparent_of,
 )
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch
@@ -77,7 +78,7 @@ def parse_slice(entry: bytes, fields: Fields) -> Slice:
     try:
         rows = decode_deliveries(fields[b"d"])
         event, number = decode_event(fields[b"e"]), int(fields[b"s"])
-        return Slice(entry, event, number, rows, b"l" in fields, fields.get(b"t"))
+        return Slice(entry, event, number, rows, b"l" in fields, traceparent_of(fields))
     except (KeyError, ValueError) as error:
         raise DecodeError("slice", entry) from error
 

@@ -62,7 +62,8 @@ class Work:
     """One event on its way. `finished` is the slice fanned out last, -1 at (re)start.
 
     `spared` is an endpoint that does not get it, "" for none: the one that it is about. `span` is
-    there when the event is traced. `recipients` and `webhooks` are those fanned out to here.
+    there when the event is traced. `recipients`, `webhooks` and `sockets` (recipients with sockets
+    at a gateway) are those fanned out to here.
     """
 
     entry: bytes
@@ -74,6 +75,7 @@ class Work:
     span: "Span | None" = None
     recipients: int = 0
     webhooks: int = 0
+    sockets: int = 0
 
     @property
     def is_long(self) -> bool:
@@ -294,9 +296,11 @@ class Slicer:
             begin_slices(self._tracer, turns)
         calls = [self._fan_out_call(*part) for part in parts]
         answers = await self._store.call_many(calls, durable=self._limits.ack)
-        for (turn, _), (recipients, webhooks, trimmed) in zip(parts, answers, strict=True):
+        for (turn, _), answer in zip(parts, answers, strict=True):
+            recipients, webhooks, trimmed, sockets = answer
             turn.work.recipients += recipients
             turn.work.webhooks += webhooks
+            turn.work.sockets += sockets
             self._stats.recipients += recipients
             self._stats.webhooks += webhooks
             self._stats.trimmed += trimmed

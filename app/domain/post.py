@@ -7,6 +7,8 @@ other on its way, but its author is `SERVICE` and its type holds a dot, which no
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.traceparent import parse_traceparent
+
 SERVICE = "/moments"  # no user id begins like this
 ENDPOINT_DISABLED = "endpoint.disabled"
 
@@ -87,7 +89,9 @@ class Post:
         `trace` is the version that was traced last, a space, and the traceparent that it had.
         """
         of_version, _, traceparent = self.trace.partition(" ")
-        return traceparent.encode() if of_version == str(version) else None
+        if of_version != str(version) or parse_traceparent(traceparent.encode()) is None:
+            return None
+        return traceparent.encode()
 
 
 def accepted_at_ms(post: Post | None, event: Event) -> int:

@@ -18,7 +18,7 @@ from app.domain.shard import shard_of
 from app.errors import DecodeError, StoreError
 from app.store import keys
 from app.store.client import Call, Entry, Store
-from app.wire import decode_event, decode_recipients, stream_fields
+from app.wire import decode_event, decode_recipients, stream_fields, traceparent_of
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +137,8 @@ class Node:
                 return Push(shard, None, ((fields[b"u"].decode(), int(fields[b"n"])),))
             if b"o" not in fields:
                 event, recipients = decode_event(fields[b"e"]), decode_recipients(fields[b"r"])
-                if b"t" in fields:
-                    return Push(shard, event, recipients, fields[b"t"], now_ns())
+                if (traceparent := traceparent_of(fields)) is not None:
+                    return Push(shard, event, recipients, traceparent, now_ns())
                 return Push(shard, event, recipients)
             self.overflows += 1
         except (DecodeError, KeyError, ValueError) as error:

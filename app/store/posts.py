@@ -233,5 +233,5 @@ def _post(id_: str, row: list[Any]) -> Post:
         int(updated_at),
         data,
         deleted is not None,
-        trace.decode() if trace is not None else "",
+        trace.decode("ascii", "replace") if trace is not None else "",
     )

@@ -81,6 +81,9 @@ async def test_a_post_is_one_trace_from_its_call_to_every_push(
     assert failed.attributes["http.response.status_code"] == 500
     assert again.attributes["moments.attempt"] == 2
     assert fanned_out.attributes["moments.recipients"] == 2
+    assert (
+        fanned_out.attributes["moments.webhooks"] == fanned_out.attributes["moments.sockets"] == 1
+    )
     assert (pushed.attributes["moments.recipients"], pushed.attributes["moments.sockets"]) == (1, 1)
     told = ("post accepted", "fanned out", "attempt failed", "attempt")
     lines = [record for record in caplog.records if record.message in told]

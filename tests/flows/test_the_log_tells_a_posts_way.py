@@ -44,7 +44,7 @@ async def test_a_post_is_told_when_it_is_accepted_and_when_it_is_fanned_out(
     assert fanned_out.pop("shard") >= 0
     assert fanned_out == {
         **{"level": "info", "post": post["id"], "version": 1, "kind": "created"},
-        **{"author": "ann", "recipients": 1, "webhooks": 0, "slices": 1},
+        **{"author": "ann", "recipients": 1, "webhooks": 0, "sockets": 0, "slices": 1},
     }
     await service.call("PATCH", f"/posts/{post['id']}", {"data": {}}, **{"x-request-id": "a\tb"})
     await service.call("DELETE", f"/posts/{post['id']}")

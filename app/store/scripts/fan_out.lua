@@ -4,8 +4,8 @@
 --       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or '',
 --       1 when the whole event goes to very many [, traceparent of a slice that is traced]
 --       sockets_max 0: no gateway is told; push_slice does that, once the slice is safe
--- Returns {recipients, webhook deliveries, inboxes trimmed}; {0, 0, 0} when this slice was fanned
--- out before.
+-- Returns {recipients, webhook deliveries, inboxes trimmed, recipients at gateways}; zeros when this
+-- slice was fanned out before.
 -- Derived keys, all with the same tag: inbox, sockets.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Written again as it is: see accept_post.
@@ -13,7 +13,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   if ends_at > 0 then
     redis.call('PEXPIREAT', KEYS[1], ends_at)
   end
-  return {0, 0, 0}
+  return {0, 0, 0, 0}
 end
 local tag, event, event_type = ARGV[1], ARGV[2], ARGV[3]
 local inbox_max, inbox_keep = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -54,7 +54,7 @@ local function wants(patterns)
   return false
 end
 
-local deliveries, nodes, n_webhook = {}, {}, 0
+local deliveries, nodes, n_webhook, n_socket = {}, {}, 0, 0
 
 -- Notes the recipient for one word of their route; returns the endpoint's id, or nothing.
 local function send_to(word, user, offset)
@@ -66,6 +66,7 @@ local function send_to(word, user, offset)
     end
     node[#node + 1] = user
     node[#node + 1] = offset
+    n_socket = n_socket + 1
     return ''
   end
   local id = #word == 10 and word or string.sub(word, 1, 10)
@@ -140,4 +141,4 @@ for word, recipients in pairs(sockets_max > 0 and nodes or {}) do
   end
   redis.call('EXPIRE', stream, ARGV[9])
 end
-return {#users, n_webhook, n_trimmed}
+return {#users, n_webhook, n_trimmed, n_socket}
