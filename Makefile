@@ -115,7 +115,8 @@ lock:
 		--python-version 3.11 --generate-hashes --custom-compile-command 'make lock' \
 		--extra build "$$@"; } && \
 	compile --extra dev $(if $(UPGRADE),--upgrade) --output-file requirements.lock && \
-	compile --constraint requirements.lock --upgrade --output-file requirements-runtime.lock
+	compile --extra tracing --constraint requirements.lock --upgrade \
+		--output-file requirements-runtime.lock
 
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache

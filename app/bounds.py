@@ -10,8 +10,9 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
-from app import metrics as names
-from app.metrics import Metric, Metrics
+from app import metric_names as names
+from app.metric import Metric
+from app.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class Bound(NamedTuple):
 
 
 BOUNDS: Final = (
+    # every process
+    Bound(names.SPANS, "result", frozenset({"dropped"})),
     # worker
     Bound(names.LANE_WAITS, "limit", level=logging.INFO),
     Bound(names.LANES_FULL, "limit"),

@@ -17,6 +17,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def now_ns() -> int:
+    """Nanoseconds since 1970."""
+    return time.time_ns()
+
+
 def steady_ms() -> int:
     """Milliseconds since 1970 as the wall clock had it when this process began: they never jump."""
     return (time.clock_gettime_ns(_STEADY) + _BEGAN_NS) // 1_000_000

@@ -359,6 +359,20 @@ class Settings(BaseSettings):
     gateway_port: int = _of(8001, "Port of the gateway.", ge=0, le=65_535)
     ops_port: int = _of(0, "Port of a worker's health and metrics, 0 for none.", ge=0, le=65_535)
     drain_timeout_s: float = _of(20.0, "Shutdown: how long work in flight may take.", ge=0)
+    tracing: Literal["off", "otlp"] = _of(
+        "off",
+        "Whether spans are sent to a collector: otlp sends them over HTTP to where the standard "
+        "variables OTEL_EXPORTER_OTLP_… say. Needs moments-push[tracing].",
+    )
+    tracing_sample: float = _of(
+        0.01,
+        "Share of posts that are traced; those that come with a `traceparent` are as it says.",
+        ge=0,
+        le=1,
+    )
+    tracing_spans_max: int = _of(
+        8_192, "Spans of one process that wait for the collector; more are dropped.", ge=1
+    )
     log_format: LogFormat = _of("auto", "text, json, or text on a terminal and json elsewhere.")
     log_level: Literal["debug", "info", "warning", "error"] = _of("info", "Least level logged.")
 

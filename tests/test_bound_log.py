@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from app import metrics as names
+from app import metric_names as names
 from app.bounds import BoundLog, told_bounds
-from app.metrics import Metrics
+from app.metrics import Labels, Metrics
 from tests.wait import wait_until
 
 
@@ -21,10 +21,10 @@ class Process:
         self.results: Counter[str] = Counter()
         self.paused = 0
         self.metrics = Metrics()
-        self.metrics.register(*names.LANES_FULL, lambda: by("limit", self.full))
-        self.metrics.register(*names.ATTEMPTS, lambda: by("result", self.results))
-        self.metrics.register(*names.FANOUT_READS_PAUSED, lambda: self.paused)
-        self.metrics.register(*names.SLICES, lambda: self.paused)  # tells of no bound
+        self.metrics.register(names.LANES_FULL, lambda: by("limit", self.full))
+        self.metrics.register(names.ATTEMPTS, lambda: by("result", self.results))
+        self.metrics.register(names.FANOUT_READS_PAUSED, lambda: self.paused)
+        self.metrics.register(names.SLICES, lambda: self.paused)  # tells of no bound
 
     def lines(self) -> list[tuple[str, str, str | None, int]]:
         """Level, metric, the value of its label, times; of all lines since the last call."""
@@ -42,7 +42,7 @@ class Process:
         return found
 
 
-def by(label: str, counts: Counter[str]) -> dict[names.Labels, float]:
+def by(label: str, counts: Counter[str]) -> dict[Labels, float]:
     return {((label, value),): count for value, count in counts.items()}
 
 

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import pytest
 
-from app import metrics
+from app import metric_names
 from app.api.problems import KINDS
 from app.api.rates import AUTHOR, FAILURE, KEY, USER
 from app.bounds import BOUNDS
 from app.domain.attempt import Failure
 from app.gateway.close_codes import BROKEN, CloseCode
-from app.metrics import METRICS, Metric
+from app.metric import Metric
+from app.metric_names import METRICS
 from app.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +26,7 @@ HEAD = ["bound", "setting", "when it is reached", "told by", "test"]
 LABELS = {
     "code": {str(int(code)) for code in (*CloseCode, *BROKEN)},
     "kind": {kind.word for kind in KINDS},
-    "result": {failure.value for failure in Failure},
+    "result": {*(failure.value for failure in Failure), "dropped"},
     "status": {"431"},
 }
 
@@ -105,7 +106,7 @@ def rows_of(page: str) -> list[Row]:
 def sources() -> str:
     """The source of the service, but for the list of metrics."""
     paths = [path for folder in ("app", "workers") for path in (ROOT / folder).rglob("*.py")]
-    return "".join(path.read_text() for path in paths if path.name != "metrics.py")
+    return "".join(path.read_text() for path in paths if path.name != "metric_names.py")
 
 
 @cache
@@ -156,8 +157,10 @@ def check_metrics(row: Row) -> None:
     by_name = {metric.name: metric for metric in METRICS}
     for name, label, value in told:
         assert name in by_name, f"{name} is no metric"
-        [constant] = [word for word, metric in vars(metrics).items() if metric is by_name[name]]
-        assert isinstance(getattr(metrics, constant), Metric)
+        [constant] = [
+            word for word, metric in vars(metric_names).items() if metric is by_name[name]
+        ]
+        assert isinstance(getattr(metric_names, constant), Metric)
         assert re.search(rf"\b{constant}\b", registrations()), f"{name} is registered nowhere"
         if label in LABELS:
             assert value in LABELS[label], f"{name} has no {label} {value}"

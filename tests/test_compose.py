@@ -17,15 +17,18 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import typer
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from app.cli import cli
 from app.commands.doctor import FILES_BESIDE_SOCKETS
 from app.commands.environment import read_settings, variable
 from app.errors import CommandRejected, UsageMistake
+from app.metric_names import METRICS
 from app.secret_files import FILE
 from app.settings import SECRET_VARIABLES, Settings
 from app.store.embedded import server_binary
@@ -338,6 +341,11 @@ class Role:
                 command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stderr=out
             )
 
+    @property
+    def metrics_url(self) -> str:
+        [url] = {*re.findall(r"http://\S+?(?=/\w)", " ".join(self._service["healthcheck"]["test"]))}
+        return f"{self._moved(url)}/metrics"
+
     def _moved(self, text: str) -> str:
         """With the ports, and the host of the store, as they are here."""
         for theirs, ours in self._ports.items():
@@ -426,6 +434,25 @@ def test_all_roles_become_healthy_and_the_doctor_agrees(roles: dict[str, Role]) 
         text=True,
     )
     assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_a_role_tells_the_metrics_of_the_list_that_are_its_own(roles: dict[str, Role], name: str):
+    block_until(roles[name].is_healthy, 50)
+    with urlopen(roles[name].metrics_url, timeout=10) as answer:
+        page = answer.read().decode()
+    told = [
+        family
+        for family in text_string_to_metric_families(page)
+        if family.name.startswith("moments_")
+    ]
+    listed = {m.name.removesuffix("_total"): m for m in METRICS if name in m.roles}
+    assert {family.name for family in told} == listed.keys()
+    for family in told:
+        metric = listed[family.name]
+        assert family.type == metric.kind
+        for sample in family.samples:
+            assert {*sample.labels} - {"le"} == {*metric.labels}, sample.name
 
 
 def test_all_roles_stop_when_they_are_asked_to(roles: dict[str, Role]) -> None:

@@ -1,10 +1,17 @@
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from app import metrics
-from app.metrics import METRICS, Histogram, Kind, Metrics
+from app import metric_names as names
+from app.metric import Kind, Metric, Role, Unit, counter
+from app.metric_names import METRICS
+from app.metrics import Histogram, Metrics
+from scripts.describe_metrics import page
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(slots=True)
@@ -25,7 +32,7 @@ def samples(made, name):
 
 def test_a_counter_of_a_stats_object_is_read_when_somebody_scrapes():
     stats, made = Stats(), Metrics()
-    fields = {"sent": metrics.FRAMES_SENT, "open": metrics.SOCKETS_OPEN}
+    fields = {"sent": names.FRAMES_SENT, "open": names.SOCKETS_OPEN}
     made.register_stats(stats, fields)
     stats.sent = 41
     stats.sent += 1
@@ -35,14 +42,12 @@ def test_a_counter_of_a_stats_object_is_read_when_somebody_scrapes():
 
 def test_an_attribute_that_is_not_there_is_seen_at_once():
     with pytest.raises(AttributeError):
-        Metrics().register_stats(Stats(), {"sents": metrics.FRAMES_SENT})
+        Metrics().register_stats(Stats(), {"sents": names.FRAMES_SENT})
 
 
 def test_labels_tell_the_values_of_one_metric_apart():
     made = Metrics()
-    made.register(
-        *metrics.ATTEMPTS, lambda: {(("result", "ok"),): 7.0, (("result", "timeout"),): 2.0}
-    )
+    made.register(names.ATTEMPTS, lambda: {(("result", "ok"),): 7.0, (("result", "timeout"),): 2.0})
     assert samples(made, "moments_attempts") == [
         ("moments_attempts_total", {"result": "ok"}, 7),
         ("moments_attempts_total", {"result": "timeout"}, 2),
@@ -51,7 +56,7 @@ def test_labels_tell_the_values_of_one_metric_apart():
 
 def test_a_metric_with_no_values_yet_breaks_no_scrape():
     made = Metrics()
-    made.register(*metrics.SOCKETS_CLOSED, dict)
+    made.register(names.SOCKETS_CLOSED, dict)
     assert "moments_sockets_closed" in families(made)
 
 
@@ -59,7 +64,7 @@ def test_a_histogram_counts_each_value_under_its_upper_bound():
     histogram, made = Histogram((0.1, 1.0)), Metrics()
     for value in (0.05, 0.1, 0.5, 3.0):
         histogram.observe(value)
-    made.register(*metrics.ATTEMPT_TIME, lambda: histogram)
+    made.register(names.ATTEMPT_TIME, lambda: histogram)
     name = "moments_attempt_seconds"
     assert samples(made, name) == [
         (f"{name}_bucket", {"le": "0.1"}, 2),
@@ -78,28 +83,61 @@ def test_every_process_tells_its_memory_and_cpu():
 
 def test_two_metrics_cannot_share_a_name():
     made = Metrics()
-    made.register(*metrics.ACKS, lambda: 1)
+    made.register(names.ACKS, lambda: 1)
     with pytest.raises(ValueError, match="registered already"):
-        made.register(*metrics.ACKS, lambda: 2)
+        made.register(names.ACKS, lambda: 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("acks_total", Kind.COUNTER),
-        ("moments_acks", Kind.COUNTER),
-        ("moments_open_total", Kind.GAUGE),
-    ],
-)
-def test_a_name_must_say_whose_and_what_it_is(name, kind):
-    with pytest.raises(ValueError, match="moments_"):
-        Metrics().register(name, kind, "Something.", lambda: 1)
+def test_only_what_is_in_the_list_can_be_registered():
+    made = Metrics()
+    with pytest.raises(ValueError, match="metric_names"):
+        made.register(counter((Role.API,), "moments_unlisted_total", "Something."), lambda: 1)
+    with pytest.raises(ValueError, match="metric_names"):
+        made.register(names.ACKS._replace(labels=("user",)), lambda: 1)
 
 
-def test_every_listed_metric_can_be_registered_and_is_explained():
+def test_samples_with_other_labels_than_the_list_says_are_an_error():
+    made = Metrics()
+    made.register(names.ATTEMPTS, lambda: {(("status", "200"),): 1.0})
+    with pytest.raises(ValueError, match="moments_attempts_total"):
+        made.render()
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=[metric.name for metric in METRICS])
+def test_a_name_says_whose_and_what_it_is(metric: Metric):
+    """https://prometheus.io/docs/practices/naming/"""
+    assert re.fullmatch(r"moments_[a-z]+(_[a-z]+)*", metric.name)
+    assert (metric.kind is Kind.COUNTER) == metric.name.endswith("_total")
+    # Prometheus makes these of the name of a histogram.
+    assert not metric.name.endswith(("_bucket", "_sum", "_count"))
+    stem = metric.name.removesuffix("_total")
+    assert [unit for unit in Unit if unit and stem.endswith(f"_{unit}")] == (
+        [metric.unit] if metric.unit else []
+    )
+    assert not re.search(r"_(ms|milliseconds|minutes|hours|days|kb|mb|percent)(_|$)", metric.name)
+    assert metric.kind is not Kind.HISTOGRAM or metric.unit is Unit.SECONDS
+    for label in metric.labels:
+        assert re.fullmatch(r"[a-z]+(_[a-z]+)*", label)
+        assert label not in {"le", "quantile", "job", "instance"}
+        # An id of a user or an endpoint would be a series each.
+        assert label not in {"user", "author", "endpoint", "post", "delivery", "host", "url"}
+    assert metric.help.endswith(".")
+    assert metric.roles
+
+
+def test_the_list_names_nothing_twice():
+    assert len({metric.name for metric in METRICS}) == len(METRICS) > 100
+
+
+def test_every_listed_metric_can_be_registered():
     made = Metrics()
     for metric in METRICS:
-        made.register(*metric, Histogram if metric.kind is Kind.HISTOGRAM else lambda: 1)
-        assert metric.help.endswith(".")
-    assert len(METRICS) > 30
+        empty = Histogram if metric.kind is Kind.HISTOGRAM else lambda: 1
+        made.register(metric, dict if metric.labels else empty)
     assert {metric.name.removesuffix("_total") for metric in METRICS} <= families(made).keys()
+
+
+def test_the_page_of_metrics_is_up_to_date():
+    assert (ROOT / "docs" / "metrics.md").read_text() == page(METRICS), (
+        "run: python -m scripts.describe_metrics --write docs/metrics.md"
+    )

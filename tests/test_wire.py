@@ -35,6 +35,7 @@ from app.wire import (
     encode_json,
     encode_msgpack,
     encode_record,
+    traceparent_of,
 )
 
 Decode = Callable[[bytes], Any]
@@ -255,3 +256,10 @@ def test_lists_that_only_say_they_are_long_take_no_memory(decode: Decode) -> Non
     finally:
         tracemalloc.stop()
     assert peak < 4 * size
+
+
+def test_an_entry_tells_the_trace_that_it_is_of_if_it_is_of_one():
+    traceparent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert traceparent_of({b"e": b"c1.x", b"t": traceparent}) == traceparent
+    assert traceparent_of({b"e": b"c1.x"}) is None
+    assert traceparent_of({b"t": b"\xff" * 55}) is None

@@ -14,15 +14,17 @@ class Entry:
     """A stream entry, acknowledged when all deliveries in it (`left`) are dealt with.
 
     `again`: it came from `redeliveries`. `size` is that of the body they share, in bytes.
+    `traceparent` is there when the post is traced: of the slice, or in `redeliveries` of the post.
     """
 
-    __slots__ = ("again", "id", "left", "size")
+    __slots__ = ("again", "id", "left", "size", "traceparent")
 
     def __init__(self, id_: bytes, again: bool) -> None:
         self.id = id_
         self.again = again
         self.left = 0
         self.size = 0
+        self.traceparent: bytes | None = None
 
 
 class Item:

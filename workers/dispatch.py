@@ -31,8 +31,9 @@ from app.domain.breaker import (
 )
 from app.domain.delivery import State
 from app.domain.post import Event, Post
-from app.metrics import Histogram
+from app.metrics import PUSH_BOUNDS_S, Histogram
 from app.wire import WebhookBody, encode_attempt
+from workers.attempts import AttemptTraces, tell_failure, tell_success
 from workers.delivery import Item
 from workers.excerpt import without_secrets
 from workers.http.client import Client
@@ -65,12 +66,17 @@ class DispatchRules:
     policy: Policy
 
 
+def _push_times() -> Histogram:
+    return Histogram(PUSH_BOUNDS_S)
+
+
 @dataclass(slots=True)
 class DispatchStats:
     """Counters of one worker. `states` counts what deliveries became, by state letter."""
 
     results: Counter[str] = field(default_factory=Counter[str])  # "ok" or the class of error
     time: Histogram = field(default_factory=Histogram)
+    push_time: Histogram = field(default_factory=_push_times)  # from acceptance, in seconds
     lateness: Histogram = field(default_factory=Histogram)  # of retries: from due to sent
     deferred: Counter[str] = field(default_factory=Counter[str])  # by what kept them
     states: Counter[str] = field(default_factory=Counter[str])
@@ -81,12 +87,18 @@ class Dispatch:
     """The sending half of a worker."""
 
     def __init__(
-        self, client: Client, lanes: Lanes[Item], rules: DispatchRules, stats: DispatchStats
+        self,
+        client: Client,
+        lanes: Lanes[Item],
+        rules: DispatchRules,
+        stats: DispatchStats,
+        traces: AttemptTraces | None = None,
     ) -> None:
         self._client = client
         self._lanes = lanes
         self._rules = rules
         self._stats = stats
+        self._traces = traces
         self._outage = Outage()
         self._bodies = MadeBodies()
         self._cancelled: OrderedDict[str, None] = OrderedDict()
@@ -216,6 +228,8 @@ class Dispatch:
         )
         if 0 < item.due_ms <= wall_ms:
             self._stats.lateness.observe((wall_ms - item.due_ms) / 1000)
+        if self._traces is not None and item.entry.traceparent is not None:
+            head = self._traces.begin(item, target, head)
         self._client.send(url, head, payload, partial(self._done, item))
 
     def _give_back(self, item: Item) -> None:
@@ -235,6 +249,8 @@ class Dispatch:
             self._arm()
 
     def _done(self, item: Item, outcome: Outcome) -> None:
+        if self._traces is not None and item.entry.traceparent is not None:
+            self._traces.end(item, outcome)
         self._stats.results[outcome.error or "ok"] += 1
         self._stats.time.observe(outcome.duration_ms / 1000)
         if outcome.retry_after is not None:
@@ -257,16 +273,17 @@ class Dispatch:
         """The egress proxy has an outage: that is no attempt, and says nothing of the endpoint."""
         self._stats.deferred["proxy"] += 1
         entry = encode_attempt(item.id, item.attempts + 1, item.started_ms, outcome)
+        due_ms = self._deferred_until(self._outage.until_ms)
         self._record(
             item,
             State.RETRYING if item.attempts else State.PENDING,
             item.attempts,
             at_ms,
             error=_PROXY,
-            due_ms=self._deferred_until(self._outage.until_ms),
+            due_ms=due_ms,
             log_entry=entry,
         )
-        _log_attempt(item, outcome)
+        tell_failure(item, outcome, due_ms - at_ms)
 
     def _judge(self, item: Item, outcome: Outcome, at_ms: int) -> None:
         """What becomes of the delivery, and of its endpoint."""
@@ -276,16 +293,24 @@ class Dispatch:
         target.health, notices = on_outcome(before, outcome, at_ms, self._rules.policy)
         entry = encode_attempt(item.id, item.attempts + 1, item.started_ms, outcome)
         if outcome.ok:
+            self._count_push(item, outcome)
+            tell_success(item, outcome)
             self._record(
                 item, _DELIVERED, item.attempts + 1, at_ms, status=outcome.status, log_entry=entry
             )
         else:
             self._judge_failure(item, outcome, at_ms, entry)
-            _log_attempt(item, outcome)
         if target.health is not before:
             item.owner.note_health(target, changed_fields(before, target.health))
         for notice in notices:
             self._act_on(notice, target.id, target.health, item.owner)
+
+    def _count_push(self, item: Item, outcome: Outcome) -> None:
+        """How long it took from the acceptance; of one that was replayed that says nothing."""
+        body = item.body
+        if body is not None and body.accepted_ms and not item.base:
+            pushed_ms = item.started_ms + outcome.duration_ms
+            self._stats.push_time.observe(max(pushed_ms - body.accepted_ms, 0.0) / 1000)
 
     def _judge_failure(self, item: Item, outcome: Outcome, at_ms: int, entry: bytes) -> None:
         target, rules = item.target, self._rules
@@ -298,6 +323,7 @@ class Dispatch:
         delay_s = next_delay_s(schedule, attempts - item.base, random.random(), rules.retry_jitter)
         due_ms = retry_at_ms(delay_s, outcome.retry_after, at_ms, rules.retry_after_max_s)
         if outcome.is_gone or due_ms is None:
+            tell_failure(item, outcome, None)
             self._record(
                 item,
                 State.DEAD,
@@ -308,6 +334,8 @@ class Dispatch:
                 log_entry=entry,
             )
             return
+        due_ms = max(due_ms, target.health.paused_until_ms)
+        tell_failure(item, outcome, due_ms - at_ms)
         self._record(
             item,
             State.RETRYING if attempts else State.PENDING,
@@ -315,7 +343,7 @@ class Dispatch:
             at_ms,
             status=outcome.status,
             error=error,
-            due_ms=max(due_ms, target.health.paused_until_ms),
+            due_ms=due_ms,
             log_entry=entry,
         )
 
@@ -418,17 +446,3 @@ class Dispatch:
         if self._timer is not None:
             self._timer.cancel()
         await self._client.close(grace_s)
-
-
-def _log_attempt(item: Item, outcome: Outcome) -> None:
-    log.info(
-        "attempt failed",
-        extra={
-            "delivery": item.id,
-            "attempt": item.attempts + 1,
-            "endpoint": item.endpoint,
-            "status": outcome.status,
-            "error": outcome.error,
-            "duration_ms": round(outcome.duration_ms, 1),
-        },
-    )

@@ -11,17 +11,21 @@ import logging
 import random
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.clock import now_ms
 from app.domain.ids import shard_of_id
+from app.domain.traceparent import trace_id_of
 from app.errors import DecodeError, LeaseLost, StoreError
 from app.store import canary, keys
 from app.store.client import Store
-from app.wire import decode_event, stream_fields
+from app.wire import decode_event, stream_fields, traceparent_of
 from workers.pulse import Pulse
 from workers.slices import FanoutLimits, FanoutStats, Slicer, Turn, Work
 from workers.watcher import StreamWatcher, Watched
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +47,23 @@ class FanoutShard:
         token: bytes,
         limits: FanoutLimits,
         stats: FanoutStats,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._store = store
+        self._tracer = tracer
         self._watcher = watcher
         self._shard = shard
         self._token = token
         self._limits = limits
         self._stats = stats
         self._slicer = Slicer(
-            store, shard=shard, shards=shards, token=token, limits=limits, stats=stats
+            store,
+            shard=shard,
+            shards=shards,
+            token=token,
+            limits=limits,
+            stats=stats,
+            tracer=tracer,
         )
         self._lease = keys.lease(shard, keys.FANOUT)
         self._stream = keys.posts(shard)
@@ -173,11 +185,24 @@ class FanoutShard:
                 continue
             fields = stream_fields(raw or ())
             try:
-                self._enqueue(_work(id_, fields))
+                self._enqueue(self._begin(_work(id_, fields), fields))
             except (DecodeError, KeyError, UnicodeDecodeError):
                 bare.append((id_, fields))
         for id_, fields in bare:
             await self._finish_bare(id_, fields)
+
+    def _begin(self, work: Work, fields: dict[bytes, bytes]) -> Work:
+        """With its span, when it is traced: from now until its last slice is fanned out."""
+        if self._tracer is not None and (traceparent := traceparent_of(fields)) is not None:
+            event = work.event
+            attributes = {
+                "moments.post": event.post,
+                "moments.version": event.version,
+                "moments.kind": event.kind.word,
+                "moments.shard": self._shard,
+            }
+            work.span = self._tracer.begin("fan out", "consumer", traceparent, attributes)
+        return work
 
     def _enqueue(self, work: Work) -> None:
         queue = self._queues.get(work.author)
@@ -218,17 +243,7 @@ class FanoutShard:
         self._stats.events += 1
         lag_ms = max(now_ms() - int(turn.work.entry.partition(b"-")[0]), 0)
         self._stats.time.observe(lag_ms / 1000)
-        log.info(
-            "fanned out",
-            extra={
-                "post": turn.work.event.post,
-                "version": turn.work.event.version,
-                "kind": turn.work.event.kind.word,
-                "slices": turn.work.finished + 1,
-                "shard": shard_of_id(turn.work.event.post),
-                "lag_ms": lag_ms,
-            },
-        )
+        _tell(turn.work, lag_ms)
 
     def _rotate(self) -> None:
         """Sends the first author to the end of the ring, or away when nothing is left."""
@@ -237,6 +252,38 @@ class FanoutShard:
             self._ring.append(author)
         else:
             del self._queues[author]
+
+
+def _tell(work: Work, lag_ms: int) -> None:
+    """One wide line for each event, and the end of its span. Recipients are those that this worker
+    fanned it out to: whoever began before a takeover counted theirs."""
+    event, traced = work.event, {}
+    if work.span is not None:
+        work.span.add(
+            {
+                "moments.recipients": work.recipients,
+                "moments.webhooks": work.webhooks,
+                "moments.sockets": work.sockets,
+            }
+        )
+        work.span.end()
+        traced = {"trace": trace_id_of(work.span.traceparent)}
+    log.info(
+        "fanned out",
+        extra={
+            "post": event.post,
+            "version": event.version,
+            "kind": event.kind.word,
+            "author": work.author,
+            "recipients": work.recipients,
+            "webhooks": work.webhooks,
+            "sockets": work.sockets,
+            "slices": work.finished + 1,
+            "shard": shard_of_id(event.post),
+            "lag_ms": lag_ms,
+            **traced,
+        },
+    )
 
 
 def _work(entry: bytes, fields: dict[bytes, bytes]) -> Work:

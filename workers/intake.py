@@ -21,6 +21,7 @@ from app.wire import (
     decode_record,
     decode_roster,
     stream_fields,
+    traceparent_of,
 )
 from workers.delivery import Entry, Item
 from workers.dispatch import Dispatch
@@ -42,13 +43,14 @@ Ending = tuple[State, str]  # what becomes of a delivery without an attempt, and
 @dataclass(frozen=True, slots=True)
 class Slice:
     """An entry of `deliveries`: `rows` are endpoint, recipient and offset. `is_large`: the whole
-    event goes to very many."""
+    event goes to very many. `traceparent` is there when the slice is traced."""
 
     entry: bytes
     event: Event
     number: int
     rows: list[tuple[str, str, int]]
     is_large: bool = False
+    traceparent: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def parse_slice(entry: bytes, fields: Fields) -> Slice:
     try:
         rows = decode_deliveries(fields[b"d"])
         event, number = decode_event(fields[b"e"]), int(fields[b"s"])
-        return Slice(entry, event, number, rows, is_large=b"l" in fields)
+        return Slice(entry, event, number, rows, b"l" in fields, traceparent_of(fields))
     except (KeyError, ValueError) as error:
         raise DecodeError("slice", entry) from error
 
@@ -177,6 +179,7 @@ class Intake:
         aged: list[Item] = []
         for slice_, known in zip(slices, done, strict=True):
             made = Admitted(Entry(slice_.entry, False), is_large=slice_.is_large)
+            made.entry.traceparent = slice_.traceparent
             made.items = [
                 Item(owner, made.entry, slice_.event, slice_.number, endpoint, user, offset)
                 for endpoint, user, offset in slice_.rows
@@ -224,6 +227,7 @@ class Intake:
         delivery, (user, offset, record) = again.delivery, row
         post = posts[delivery.post]
         kind = kind_of(post, delivery.version) if post else EventKind.CREATED
+        entry.traceparent = post.traceparent_of(delivery.version) if post else None
         event = Event(delivery.post, delivery.version, kind)
         item = Item(owner, entry, event, delivery.slice, delivery.endpoint, user, offset)
         item.attempts, item.base = record.attempts, record.base

@@ -1,17 +1,22 @@
-"""Clears up after the dead and the forgotten: gateways gone, dead letters too old."""
+"""Clears up after the dead and the forgotten: gateways gone, dead letters too old.
+
+It also looks at what waits in its shard, since it comes by anyway.
+"""
 
 import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.clock import now_ms
 from app.errors import StoreError
 from app.store import keys
+from app.store.backlog import read_backlog, read_memory
 from app.store.client import Store
 from app.store.nodes import give_up
+from workers.backlogs import Backlogs
 from workers.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -26,10 +31,13 @@ SEARCH_EVERY_S = 1_800.0
 
 @dataclass(slots=True)
 class JanitorStats:
+    """Counters of one worker, all shards together, and what it last saw in each."""
+
     nodes_removed: int = 0
     routes_cleaned: int = 0
     dead_expired: int = 0
     failures: int = 0
+    backlogs: Backlogs = field(default_factory=Backlogs)
 
 
 class JanitorShard:
@@ -62,6 +70,12 @@ class JanitorShard:
         self.stop()
 
     async def run(self) -> None:
+        try:
+            await self._keep_tidy()
+        finally:
+            self._stats.backlogs.forget(self._shard)
+
+    async def _keep_tidy(self) -> None:
         while not self._stopping.is_set():
             self.pulse.begin()
             try:
@@ -79,6 +93,7 @@ class JanitorShard:
 
     async def tidy(self, at_ms: int) -> None:
         """One pass over the shard."""
+        await self._look(at_ms)
         await self._expire_dead(at_ms)
         dead, _ = await self._nodes(at_ms)
         await self._clear_nodes(dead - self._cleared)
@@ -86,6 +101,13 @@ class JanitorShard:
         if abs(at_ms - self._searched_ms) >= SEARCH_EVERY_S * 1000:
             await self._search(at_ms)
             self._searched_ms = at_ms
+
+    async def _look(self, at_ms: int) -> None:
+        """Takes down what waits here. Shard 0 stands for the servers: they are nobody's."""
+        seen = self._stats.backlogs
+        seen.shards[self._shard] = await read_backlog(self._store, self._shard, at_ms)
+        if self._shard == 0:
+            seen.servers = await read_memory(self._store)
 
     async def _search(self, at_ms: int) -> None:
         """Looks through all routes, for gateways that no list leads to."""

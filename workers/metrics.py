@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Final
 
-from app import metrics as names
+from app import metric_names as names
 from app.domain.delivery import State
-from app.metrics import Labels, Metric, Metrics
+from app.metric import Metric
+from app.metrics import Labels, Metrics
+from workers.backlogs import Backlogs
 from workers.lane import Reached
 from workers.supervisor import WorkerStats
 
@@ -74,39 +76,50 @@ def register(to: Metrics, stats: WorkerStats) -> None:
     to.register_stats(stats.janitor, _JANITOR)
     # Only a worker that sends has a client and lanes, and only once it runs.
     for name, metric in _HTTP.items():
-        to.register(*metric, lambda name=name: getattr(stats.http, name, 0))
+        to.register(metric, lambda name=name: getattr(stats.http, name, 0))
     for name, metric in _LANES.items():
-        to.register(*metric, lambda name=name: getattr(stats.lanes, name, 0))
+        to.register(metric, lambda name=name: getattr(stats.lanes, name, 0))
     for name, metric in _ROOM.items():
-        to.register(*metric, lambda name=name: getattr(stats.room, name, 0))
+        to.register(metric, lambda name=name: getattr(stats.room, name, 0))
     _register_labelled(to, stats)
 
 
 def _register_labelled(to: Metrics, stats: WorkerStats) -> None:
     dispatch, outcomes, tenure = stats.dispatch, stats.outcomes, stats.tenure
-    to.register(*names.ATTEMPTS, lambda: _by("result", dispatch.results))
-    to.register(*names.DEFERRED, lambda: _by("reason", dispatch.deferred))
-    to.register(*names.LANE_WAITS, lambda: _by("limit", _reached(stats).waits))
-    to.register(*names.LANES_FULL, lambda: _by("limit", _reached(stats).full))
-    to.register(*names.PINGS, lambda: _by("result", stats.pings.results))
-    to.register(*names.CHALLENGES, lambda: _by("result", stats.challenges.results))
-    to.register(*names.CHALLENGES_LIMITED, lambda: _by("limit", stats.challenges.limited))
-    to.register(*names.UNVERIFIED, lambda: stats.targets.unverified if stats.targets else 0)
-    to.register(*names.ENDPOINT_NOTICES, lambda: _by("notice", dispatch.notices))
-    to.register(*names.DELIVERIES_SETTLED, lambda: _states(dispatch.states))
-    to.register(*names.DEAD_LETTERS, lambda: dispatch.states[State.DEAD.value])
-    to.register(*names.BREAKERS_OPEN, lambda: stats.targets.open if stats.targets else 0)
+    to.register(names.ATTEMPTS, lambda: _by("result", dispatch.results))
+    to.register(names.PUSH_TIME, lambda: {(("channel", "webhook"),): dispatch.push_time})
+    to.register(names.DEFERRED, lambda: _by("reason", dispatch.deferred))
+    to.register(names.LANE_WAITS, lambda: _by("limit", _reached(stats).waits))
+    to.register(names.LANES_FULL, lambda: _by("limit", _reached(stats).full))
+    to.register(names.PINGS, lambda: _by("result", stats.pings.results))
+    to.register(names.CHALLENGES, lambda: _by("result", stats.challenges.results))
+    to.register(names.CHALLENGES_LIMITED, lambda: _by("limit", stats.challenges.limited))
+    to.register(names.UNVERIFIED, lambda: stats.targets.unverified if stats.targets else 0)
+    to.register(names.ENDPOINT_NOTICES, lambda: _by("notice", dispatch.notices))
+    to.register(names.DELIVERIES_SETTLED, lambda: _states(dispatch.states))
+    to.register(names.DEAD_LETTERS, lambda: dispatch.states[State.DEAD.value])
+    to.register(names.BREAKERS_OPEN, lambda: stats.targets.open if stats.targets else 0)
     to.register(
-        *names.OUTCOMES,
+        names.OUTCOMES,
         lambda: _by("result", {"written": outcomes.written, "refused": outcomes.refused}),
     )
-    to.register(*names.DROPPED, lambda: _by("limit", outcomes.made_room()))
-    to.register(*names.LEASES_HELD, lambda: _by("role", tenure.owned))
-    to.register(*names.LEASES_TAKEN, lambda: _by("role", tenure.taken))
-    to.register(*names.LEASES_RELEASED, lambda: _by("role", tenure.released))
-    to.register(*names.LEASES_LOST, lambda: _by("role", tenure.lost))
-    to.register(*names.TAKEN_OVER, lambda: _by("role", _taken_over(stats)))
-    to.register(*names.STORE_WAITS, lambda: _by("loop", _store_waits(stats)))
+    to.register(names.DROPPED, lambda: _by("limit", outcomes.made_room()))
+    _register_backlogs(to, stats.janitor.backlogs)
+    to.register(names.LEASES_HELD, lambda: _by("role", tenure.owned))
+    to.register(names.LEASES_TAKEN, lambda: _by("role", tenure.taken))
+    to.register(names.LEASES_RELEASED, lambda: _by("role", tenure.released))
+    to.register(names.LEASES_LOST, lambda: _by("role", tenure.lost))
+    to.register(names.TAKEN_OVER, lambda: _by("role", _taken_over(stats)))
+    to.register(names.STORE_WAITS, lambda: _by("loop", _store_waits(stats)))
+
+
+def _register_backlogs(to: Metrics, backlogs: Backlogs) -> None:
+    to.register(names.QUEUE_ENTRIES, backlogs.entries)
+    to.register(names.QUEUE_AGE, backlogs.oldest_s)
+    to.register(names.ENDPOINTS, backlogs.endpoints)
+    to.register(names.LEASES_UNOWNED, backlogs.unowned)
+    to.register(names.STORE_MEMORY, backlogs.memory)
+    to.register(names.STORE_MEMORY_MAX, backlogs.memory_max)
 
 
 def _reached(stats: WorkerStats) -> Reached:

@@ -4,6 +4,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.clock import now_ms
 from app.domain.post import Audience, Event, EventKind, event_type
@@ -14,6 +15,9 @@ from app.store import keys
 from app.store.client import Call, Store
 from app.store.durability import Ack
 from app.wire import decode_audience, decode_roster, encode_event, encode_time, encode_users
+
+if TYPE_CHECKING:
+    from app.tracing import Span, Tracer
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +61,9 @@ class FanoutStats:
 class Work:
     """One event on its way. `finished` is the slice fanned out last, -1 at (re)start.
 
-    `spared` is an endpoint that does not get it, "" for none: the one that it is about.
+    `spared` is an endpoint that does not get it, "" for none: the one that it is about. `span` is
+    there when the event is traced. `recipients`, `webhooks` and `sockets` (recipients with sockets
+    at a gateway) are those fanned out to here.
     """
 
     entry: bytes
@@ -66,6 +72,10 @@ class Work:
     finished: int = -1
     audience: Audience | None = None
     spared: str = ""
+    span: "Span | None" = None
+    recipients: int = 0
+    webhooks: int = 0
+    sockets: int = 0
 
     @property
     def is_long(self) -> bool:
@@ -83,6 +93,7 @@ class Turn:
     type: str = ""
     deleted: bool = False
     is_large: bool = False
+    span: "Span | None" = None
     members: list[str] = field(default_factory=list[str])
     by_shard: dict[int, list[str]] = field(default_factory=dict[int, list[str]])
 
@@ -107,8 +118,10 @@ class Slicer:
         token: bytes,
         limits: FanoutLimits,
         stats: FanoutStats,
+        tracer: "Tracer | None" = None,
     ) -> None:
         self._store = store
+        self._tracer = tracer
         self._shard = shard
         self._shards = shards
         self._token = token
@@ -279,14 +292,22 @@ class Slicer:
         ]
         if not parts:
             return
+        if self._tracer is not None:
+            begin_slices(self._tracer, turns)
         calls = [self._fan_out_call(*part) for part in parts]
         answers = await self._store.call_many(calls, durable=self._limits.ack)
-        for recipients, webhooks, trimmed in answers:
+        for (turn, _), answer in zip(parts, answers, strict=True):
+            recipients, webhooks, trimmed, sockets = answer
+            turn.work.recipients += recipients
+            turn.work.webhooks += webhooks
+            turn.work.sockets += sockets
             self._stats.recipients += recipients
             self._stats.webhooks += webhooks
             self._stats.trimmed += trimmed
         if not self._pushes_at_once:
             await self._store.call_many([self._push_call(*part) for part in parts])
+        if self._tracer is not None:
+            end_slices(turns)
         self._stats.slices += sum(1 for turn in turns if turn.slice >= 0)
 
     @property
@@ -303,6 +324,7 @@ class Slicer:
             [
                 *(keys.tag(shard), encode_event(event)),
                 *(limits.sockets_backlog_max, limits.sockets_ttl_s),
+                *_traceparent(turn),
             ],
         )
 
@@ -330,6 +352,7 @@ class Slicer:
                 encode_users(turn.by_shard[shard]),
                 turn.work.spared,
                 int(turn.is_large),
+                *_traceparent(turn),
             ],
         )
 
@@ -347,3 +370,26 @@ class Slicer:
         ]
         if b"lost" in await self._store.call_many(calls):
             raise self._lost()
+
+
+def _traceparent(turn: Turn) -> tuple[bytes, ...]:
+    """The last argument of a script, where there is one."""
+    return () if turn.span is None else (turn.span.traceparent,)
+
+
+# What a trace shows of a slice.
+
+
+def begin_slices(tracer: "Tracer", turns: Sequence[Turn]) -> None:
+    for turn in turns:
+        work = turn.work
+        if work.span is not None and turn.slice >= 0:
+            attributes = {"moments.slice": turn.slice, "moments.shards": len(turn.by_shard)}
+            turn.span = tracer.begin("slice", "internal", work.span.traceparent, attributes)
+
+
+def end_slices(turns: Sequence[Turn]) -> None:
+    for turn in turns:
+        if turn.span is not None:
+            turn.span.add({"moments.recipients": sum(map(len, turn.by_shard.values()))})
+            turn.span.end()

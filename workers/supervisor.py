@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.domain.breaker import Policy
 from app.domain.bucket import Bucket, Rate
@@ -25,6 +26,7 @@ from app.store.endpoints import Endpoints
 from app.store.epoch import EpochWatch
 from app.store.leases import Leases, Slot
 from app.store.posts import Posts
+from workers.attempts import AttemptTraces
 from workers.challenges import ChallengeLimits, Challenges, ChallengeStats
 from workers.delivery import Item
 from workers.dispatch import Dispatch, DispatchRules, DispatchStats
@@ -49,6 +51,9 @@ from workers.tenure import Job, JobMaker, TenureKeeper, TenureStats, Term
 from workers.turns import Turns
 from workers.upkeep import Upkeep
 from workers.watcher import StreamWatcher, WatcherStats
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +93,7 @@ class Worker:
         roles: frozenset[str] = ROLES,
         stats: WorkerStats | None = None,
         watch: EpochWatch | None = None,
+        tracer: "Tracer | None" = None,
     ) -> None:
         unknown = roles - ROLES
         if unknown or not roles:
@@ -98,6 +104,7 @@ class Worker:
         self._sealer = sealer
         self._roles = roles
         self._watch = watch
+        self._tracer = tracer
         self.stats = stats or WorkerStats()
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self._leases = Leases(store, self.id, life_s=settings.lease_s)
@@ -130,7 +137,9 @@ class Worker:
         if keys.SENDER not in self._roles:
             yield None
             return
-        sending = _Sending(self._settings, self._store, self._shards, self._sealer, self.stats)
+        sending = _Sending(
+            self._settings, self._store, self._shards, self._sealer, self.stats, self._tracer
+        )
         try:
             yield sending
         finally:
@@ -167,6 +176,7 @@ class Worker:
                 ack=settings.ack,
             ),
             stats=self.stats.fanout,
+            tracer=self._tracer,
         )
 
     def _janitor(self, slot: Slot, _: Term) -> Job:
@@ -186,7 +196,13 @@ class _Sending:
     """What the senders of all shards of one process share."""
 
     def __init__(
-        self, settings: Settings, store: Store, shards: int, sealer: Sealer, stats: WorkerStats
+        self,
+        settings: Settings,
+        store: Store,
+        shards: int,
+        sealer: Sealer,
+        stats: WorkerStats,
+        tracer: "Tracer | None",
     ) -> None:
         self._settings = settings
         self._store = store
@@ -223,7 +239,8 @@ class _Sending:
                 queued_max=settings.held_max,
             )
         )
-        self.dispatch = Dispatch(self._client, lanes, _rules(settings), stats.dispatch)
+        traces = None if tracer is None else AttemptTraces(tracer)
+        self.dispatch = Dispatch(self._client, lanes, _rules(settings), stats.dispatch, traces)
         posts = Posts.of(store, shards, settings)
         self._bodies = Bodies(posts)
         endpoints = Endpoints(

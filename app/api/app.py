@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import metric_names as names
 from app.api.answers import Answer
 from app.api.auth import Access, Doorkeeper
 from app.api.call import OWN_PARAMETERS, Ask, Call, Resource
@@ -66,6 +67,7 @@ async def running(services: Services) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     backlog_max = services.limits.posts_backlog_max
     canary = Canary(services.store, services.shards, backlog_max=backlog_max)
+    services.metrics.register(names.CANARY_AGE, canary.age_s)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(services.waiters.run(), name="waiters")
         tasks.create_task(canary.run(stop), name="canary")

@@ -36,6 +36,11 @@ class Canary:
         self._every_s = every_s
         self._clock_ms = clock_ms
         self._sent_ms = 0
+        self._newest_ms = clock_ms()  # until one has come through: when this process began
+
+    def age_s(self) -> float:
+        """Of the newest one that came through, in seconds; of this process before the first."""
+        return max(self._clock_ms() - self._newest_ms, 0) / 1000
 
     async def run(self, stop: asyncio.Event) -> None:
         shard = 0
@@ -54,6 +59,8 @@ class Canary:
     async def _send(self, shard: int) -> None:
         now = self._clock_ms()
         newest = await newest_ms(self._store, self._shards)
+        if newest is not None:
+            self._newest_ms = newest
         is_lost = self._sent_ms > 0 and (newest is None or newest < self._sent_ms)
         if is_lost and now - self._sent_ms < EVERY_WHEN_LOST_S * 1000:
             return

@@ -17,7 +17,7 @@ from app.api.schemas import examples
 from app.api.schemas.fields import Nothing
 from app.api.schemas.graph import Edge
 from app.api.schemas.operations import ProblemDocument
-from app.api.schemas.webhooks import WEBHOOK_HEADERS, Webhook
+from app.api.schemas.webhooks import TRACEPARENT, WEBHOOK_HEADERS, Webhook
 from app.domain.ids import DELIVERY_ID, ENDPOINT_ID, KEY_ID, POST_ID, USER_ID
 
 _REF = "#/components/schemas/{model}"
@@ -302,7 +302,8 @@ def _webhook(refs: Refs) -> dict[str, Any]:
         "parameters": [
             {"name": name, "in": "header", "required": True, "description": text, "schema": schema}
             for name, text, schema in WEBHOOK_HEADERS
-        ],
+        ]
+        + [TRACEPARENT],
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
         "responses": {
             "2XX": {"description": "It has arrived. Any answer within 15 seconds will do."},

@@ -2,6 +2,7 @@
 
 import re
 
+from app.api.accepted import Change, audience_kind, changes
 from app.api.answers import JSON, Answer, Header
 from app.api.call import Ask
 from app.api.problems import invalid, not_found
@@ -18,25 +19,35 @@ _EVERYBODY = domain.Audience()
 _REPLAYED: tuple[Header, ...] = ((b"idempotency-replayed", b"true"),)
 
 
-async def accept(ask: Ask[Nothing, NewPost]) -> Answer:
+@changes("POST", "/v1/posts")
+async def accept(ask: Ask[Nothing, NewPost], change: Change) -> Answer:
     """Accepts a post; it is pushed to everybody in its author's audience."""
     body = ask.body
     services = ask.services
     idempotency = _idempotency_key(ask.headers.get(b"idempotency-key"))
     services.rates.spend_of_author(body.author)
+    audience = _audience(body.audience)
     try:
         accepted = await services.posts.accept(
             body.author,
             body.type,
             compact(body.data),
-            _audience(body.audience),
+            audience,
             idempotency=idempotency,
             now_ms=now_ms(),
+            traceparent=change.traceparent,
         )
     except BacklogFull:
         services.stats.refused += 1
         raise
     services.stats.accepted += 1
+    change.tell(
+        "post accepted",
+        accepted.post,
+        audience=audience_kind(audience),
+        idempotent=idempotency is not None,
+        replayed=accepted.replayed,
+    )
     return _answer(202, accepted.post, _REPLAYED if accepted.replayed else ())
 
 
@@ -48,15 +59,23 @@ async def read(ask: Ask[Nothing, Nothing]) -> Answer:
     return _answer(200, post)
 
 
-async def edit(ask: Ask[Nothing, PostEdit]) -> Answer:
+@changes("PATCH", "/v1/posts/{post}")
+async def edit(ask: Ask[Nothing, PostEdit], change: Change) -> Answer:
     """Gives a post new data; whoever got the post is told."""
     data = compact(ask.body.data)
-    return _answer(202, await ask.services.posts.edit(ask.path["post"], data, now_ms()))
+    posts = ask.services.posts
+    post = await posts.edit(ask.path["post"], data, now_ms(), traceparent=change.traceparent)
+    change.tell("edit accepted", post)
+    return _answer(202, post)
 
 
-async def delete(ask: Ask[Nothing, Nothing]) -> Answer:
+@changes("DELETE", "/v1/posts/{post}")
+async def delete(ask: Ask[Nothing, Nothing], change: Change) -> Answer:
     """Takes a post back: what is still pending is cancelled, whoever got it is told."""
-    return _answer(202, await ask.services.posts.delete(ask.path["post"], now_ms()))
+    posts = ask.services.posts
+    post = await posts.delete(ask.path["post"], now_ms(), traceparent=change.traceparent)
+    change.tell("deletion accepted", post)
+    return _answer(202, post)
 
 
 def _audience(cut: Audience | None) -> domain.Audience:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from app.api.rates import Rates
 from app.api.sessions import Sessions
@@ -22,6 +23,9 @@ from app.store.inbox import Inbox
 from app.store.ledger import Ledger
 from app.store.posts import Posts
 from app.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -92,6 +96,7 @@ class Services:
     stats: Stats = field(default_factory=Stats)
     admin_key: str | None = None
     watch: EpochWatch | None = None
+    tracer: "Tracer | None" = None
 
     async def prepare(self) -> None:
         """Brings the admin key that the store knows in line with that of the settings."""

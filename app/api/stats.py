@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from app import metrics
+from app import metric_names as names
 from app.api.rates import Rates
 from app.api.refusals import Refusals
 from app.api.waiters import Waiters
@@ -33,17 +33,17 @@ def _refused(waiters: Waiters) -> dict[Labels, float]:
 
 def register(to: Metrics, stats: Stats, waiters: Waiters, rates: Rates) -> None:
     """Adds the metrics of an api process."""
-    to.register(*metrics.REQUESTS, stats.requests)
-    to.register(*metrics.PROBLEMS, stats.refusals.read)
-    to.register(*metrics.FEED_WAITS, lambda: waiters.waiting)
-    to.register(*metrics.FEED_WAITS_REFUSED, lambda: _refused(waiters))
-    to.register(*metrics.RATE_REFUSED, rates.read_refused)
-    to.register(*metrics.RATE_NAMES, rates.read_names)
-    to.register(*metrics.RATE_NAMES_FORGOTTEN, rates.read_forgotten)
+    to.register(names.REQUESTS, stats.requests)
+    to.register(names.PROBLEMS, stats.refusals.read)
+    to.register(names.FEED_WAITS, lambda: waiters.waiting)
+    to.register(names.FEED_WAITS_REFUSED, lambda: _refused(waiters))
+    to.register(names.RATE_REFUSED, rates.read_refused)
+    to.register(names.RATE_NAMES, rates.read_names)
+    to.register(names.RATE_NAMES_FORGOTTEN, rates.read_forgotten)
     fields = {
-        "time": metrics.REQUEST_TIME,
-        "open": metrics.REQUESTS_OPEN,
-        "accepted": metrics.POSTS_ACCEPTED,
-        "refused": metrics.POSTS_REFUSED,
+        "time": names.REQUEST_TIME,
+        "open": names.REQUESTS_OPEN,
+        "accepted": names.POSTS_ACCEPTED,
+        "refused": names.POSTS_REFUSED,
     }
     to.register_stats(stats, fields)

@@ -5,8 +5,9 @@ import math
 import secrets
 import socket
 from functools import partial
+from typing import TYPE_CHECKING
 
-from app import metrics
+from app import metric_names as names
 from app.api.app import create_app
 from app.api.http import BoundedHttp, Connections, HttpLimits
 from app.api.rates import Rates
@@ -15,10 +16,12 @@ from app.api.sessions import Sessions
 from app.api.waiters import Waiters
 from app.bounds import told_bounds
 from app.commands.environment import variable
+from app.commands.loop_lag import watched_loop
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
+from app.commands.tracing import traced
 from app.console.pages import pages
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
@@ -34,6 +37,9 @@ from app.store.nodes import Node
 from app.store.posts import Posts
 from app.webserver import serve
 
+if TYPE_CHECKING:
+    from app.tracing import Tracer
+
 _KEEP_ALIVE_S = 75
 
 
@@ -41,13 +47,13 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """Serves the api until `stop`, then answers what is under way. Raises CommandFailed."""
     sealer = make_sealer(settings)
     with listen_on(settings.host, settings.port, variable("port")) as listener:
-        async with opened_store(settings, stop) as opened:
+        async with traced(settings, "api") as tracer, opened_store(settings, stop) as opened:
             if opened is None:
                 return
-            services = make_services(settings, opened, sealer)
+            services = make_services(settings, opened, sealer, tracer)
             await services.prepare()
             try:
-                async with told_bounds(services.metrics):
+                async with told_bounds(services.metrics), watched_loop(services.metrics):
                     await _serve(services, settings, listener, stop)
             finally:
                 services.guard.close()
@@ -68,7 +74,9 @@ def make_sealer(settings: Settings) -> Sealer:
         raise CommandFailed(f"{names}: {error}") from error
 
 
-def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Services:
+def make_services(
+    settings: Settings, opened: Opened, sealer: Sealer, tracer: "Tracer | None" = None
+) -> Services:
     store, shards = opened.store, opened.meta.shards
     posts = Posts.of(store, shards, settings)
     node = Node(store, shards, f"api-{secrets.token_hex(6)}")
@@ -103,7 +111,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         ),
         tokens=make_verifier(settings),
         token_secret=settings.token_secret,
-        metrics=process_metrics("api"),
+        metrics=process_metrics("api", store.traffic, tracer),
         limits=Limits.of(settings),
         rates=Rates.of(settings),
         sessions=(
@@ -111,6 +119,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         ),
         admin_key=settings.admin_key,
         watch=opened.watch(),
+        tracer=tracer,
     )
 
 
@@ -118,8 +127,8 @@ async def _serve(
     services: Services, settings: Settings, listener: socket.socket, stop: asyncio.Event
 ) -> None:
     connections = Connections(HttpLimits.of(settings), services.stats.refusals)
-    services.metrics.register(*metrics.API_CONNECTIONS_OPEN, lambda: connections.open)
-    services.metrics.register(*metrics.API_CONNECTIONS_STALLED, lambda: connections.stalled)
+    services.metrics.register(names.API_CONNECTIONS_OPEN, lambda: connections.open)
+    services.metrics.register(names.API_CONNECTIONS_STALLED, lambda: connections.stalled)
     async with asyncio.TaskGroup() as tasks:
         # Long polls would hold the server up for as long as they wait.
         releasing = tasks.create_task(_release(services, stop), name="release")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from pydantic import ValidationError
 
@@ -50,6 +51,9 @@ def read_settings(**given: Any) -> Settings:
 
 
 _URLS = ("redis_url", "egress_proxy")  # of which only a password is secret
+# By which OpenTelemetry is told how to reach a collector: `authorization=Bearer%20…,x-key=…`.
+_COLLECTOR_HEADERS = ("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+_COLLECTOR_URLS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
 def _secrets_in_environment() -> Iterator[str]:
@@ -57,6 +61,13 @@ def _secrets_in_environment() -> Iterator[str]:
     for setting, name in SECRET_VARIABLES.items():
         if value := os.environ.get(name):
             yield from passwords_of(value) if setting in _URLS else (value,)
+    for name in _COLLECTOR_HEADERS:
+        for header in os.environ.get(name, "").split(","):
+            value = unquote(header.partition("=")[2].strip())
+            yield value
+            yield value.rpartition(" ")[2]  # of `Bearer …`, what is secret
+    for name in _COLLECTOR_URLS:
+        yield from passwords_of(os.environ.get(name, ""))
 
 
 def _secrets(settings: Settings) -> Iterator[str | None]:

@@ -3,13 +3,16 @@
 import asyncio
 import secrets
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from app.bounds import told_bounds
 from app.commands.environment import variable
+from app.commands.loop_lag import watched_loop
 from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
+from app.commands.tracing import traced
 from app.errors import CommandFailed
 from app.gateway.door import Operations, Rules
 from app.gateway.limits import Limits
@@ -22,6 +25,9 @@ from app.store.inbox import Inbox
 from app.store.nodes import BLOCK_MS, Node
 from app.store.posts import Posts
 from app.tokens import has_token_keys
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 SILENCE_MAX_S = 3 * BLOCK_MS / 1000  # of the store, in which a gateway still says it is ready
 
@@ -36,18 +42,20 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
         )
     where = (settings.host, settings.gateway_port, variable("gateway_port"))
     with listen_on(*where) as listener:
-        async with opened_store(settings, stop) as opened:
+        async with traced(settings, "gateway") as tracer, opened_store(settings, stop) as opened:
             if opened is None:
                 return
-            metrics = process_metrics("gateway")
-            gateway = make_gateway(settings, opened, metrics)
+            metrics = process_metrics("gateway", opened.store.traffic, tracer)
+            gateway = make_gateway(settings, opened, metrics, tracer)
             await gateway.start_on(listener)
             settle_memory()
-            async with told_bounds(metrics):
+            async with told_bounds(metrics), watched_loop(metrics):
                 await gateway.run(stop)
 
 
-def make_gateway(settings: Settings, opened: Opened, metrics: Metrics) -> Gateway:
+def make_gateway(
+    settings: Settings, opened: Opened, metrics: Metrics, tracer: "Tracer | None" = None
+) -> Gateway:
     """A gateway whose metrics are added to `metrics`."""
     store, shards = opened.store, opened.meta.shards
     node = Node(store, shards, f"gateway-{secrets.token_hex(6)}")
@@ -62,6 +70,7 @@ def make_gateway(settings: Settings, opened: Opened, metrics: Metrics) -> Gatewa
         rules=Rules.of(settings),
         operations=Operations(unready=_readiness(node), metrics=metrics.render),
         watch=opened.watch().run,
+        tracer=tracer,
     )
     register(metrics, gateway.stats)
     return gateway

@@ -5,16 +5,22 @@ import gc
 import logging
 import resource
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import uvloop
 
-from app import __version__, log, metrics
+from app import __version__, log
+from app import metric_names as names
 from app.clock import now_ms
 from app.commands.environment import read_settings
 from app.commands.signals import stop_on_signals, stop_with_parent
 from app.errors import CommandFailed, MomentsError
-from app.metrics import Metrics
+from app.metrics import Labels, Metrics
 from app.settings import Settings
+from app.store.traffic import Traffic
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 Work = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
@@ -64,10 +70,19 @@ def raise_file_limit() -> None:
             logger.warning("file limit stays", extra={"limit": soft, "reason": str(error)})
 
 
-def process_metrics(role: str) -> Metrics:
-    """The metrics of this process, with what tells one process from another."""
+def process_metrics(role: str, traffic: Traffic, tracer: "Tracer | None" = None) -> Metrics:
+    """The metrics of this process, with what tells one process from another, its traffic with the
+    store and its spans."""
     made = Metrics()
     started_s = now_ms() / 1000
-    made.register(*metrics.BUILD, lambda: {(("version", __version__), ("role", role)): 1.0})
-    made.register(*metrics.STARTED, lambda: started_s)
+    made.register(names.BUILD, lambda: {(("version", __version__), ("role", role)): 1.0})
+    made.register(names.STARTED, lambda: started_s)
+    made.register(names.STORE_CALLS, lambda: traffic.calls)
+    made.register(names.STORE_ERRORS, lambda: traffic.errors)
+    made.register(names.STORE_TIME, traffic.by_ack)
+    made.register(names.SPANS, lambda: {} if tracer is None else _spans(tracer))
     return made
+
+
+def _spans(tracer: "Tracer") -> dict[Labels, float]:
+    return {(("result", result),): count for result, count in tracer.stats.results().items()}

@@ -8,9 +8,11 @@ from app.bounds import told_bounds
 from app.commands.api import make_sealer
 from app.commands.egress import check_egress
 from app.commands.environment import variable
+from app.commands.loop_lag import watched_loop
 from app.commands.opening import opened_store
 from app.commands.probe import listen_on
 from app.commands.process import Work, process_metrics, settle_memory
+from app.commands.tracing import traced
 from app.metrics import Metrics
 from app.settings import Settings
 from workers.metrics import register
@@ -27,7 +29,7 @@ def worker_of(roles: Collection[str] | None) -> Work:
     async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         sealer = make_sealer(settings)
         check_egress(settings)
-        async with opened_store(settings, stop) as opened:
+        async with traced(settings, "worker") as tracer, opened_store(settings, stop) as opened:
             if opened is None:
                 return
             worker = Worker(
@@ -37,11 +39,12 @@ def worker_of(roles: Collection[str] | None) -> Work:
                 sealer,
                 roles=chosen,
                 watch=opened.watch(),
+                tracer=tracer,
             )
-            metrics = process_metrics("worker")
+            metrics = process_metrics("worker", opened.store.traffic, tracer)
             register(metrics, worker.stats)
             settle_memory()
-            async with told_bounds(metrics):
+            async with told_bounds(metrics), watched_loop(metrics):
                 if settings.ops_port:
                     await _run_with_ops(settings, worker, metrics, stop)
                 else:

@@ -37,7 +37,8 @@ class Outcome:
 
     `status` is the answer's status code, 0 when there was none (then `failure` says why).
     `failure` may stand beside a status: a body that broke off or grew too large.
-    `retry_after` is the raw header value, `excerpt` the first bytes of the answer's body.
+    `retry_after` is the raw header value, `excerpt` the first bytes of the answer's body, and
+    `reused` says that the connection had served a request before.
     """
 
     status: int
@@ -45,6 +46,7 @@ class Outcome:
     duration_ms: float
     retry_after: str | None = None
     excerpt: bytes = b""
+    reused: bool = False
 
     @property
     def ok(self) -> bool:

@@ -25,6 +25,8 @@ _RESERVED = frozenset(
         "http2-settings",
         "keep-alive",
         "te",
+        "traceparent",
+        "tracestate",
         "trailer",
         "transfer-encoding",
         "upgrade",

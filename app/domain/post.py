@@ -7,6 +7,8 @@ other on its way, but its author is `SERVICE` and its type holds a dot, which no
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.traceparent import parse_traceparent
+
 SERVICE = "/moments"  # no user id begins like this
 ENDPOINT_DISABLED = "endpoint.disabled"
 
@@ -79,3 +81,24 @@ class Post:
     updated_at_ms: int
     data: bytes
     deleted: bool = False
+    trace: str = ""
+
+    def traceparent_of(self, version: int) -> bytes | None:
+        """What a later attempt of this version goes on from; None when the post holds none.
+
+        `trace` is the version that was traced last, a space, and the traceparent that it had.
+        """
+        of_version, _, traceparent = self.trace.partition(" ")
+        if of_version != str(version) or parse_traceparent(traceparent.encode()) is None:
+            return None
+        return traceparent.encode()
+
+
+def accepted_at_ms(post: Post | None, event: Event) -> int:
+    """When the event was accepted, in Unix time; 0 when that is known no more, because the post has
+    been changed since, or is not kept any longer."""
+    if post is None:
+        return 0
+    if event.kind is EventKind.CREATED:
+        return post.created_at_ms
+    return post.updated_at_ms if post.version == event.version else 0

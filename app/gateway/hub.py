@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from logging import getLogger
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from app.clock import now_ms
 from app.domain.post import Event, Post
 from app.domain.shard import shard_of
 from app.errors import StoreError
@@ -13,7 +14,11 @@ from app.gateway.encoding import JSON, EventFrames
 from app.gateway.pacing import Pacer
 from app.gateway.session import LIVE
 from app.gateway.stats import Stats
+from app.gateway.trace import tell_push
 from app.store.nodes import Push
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 log = getLogger(__name__)
 
@@ -47,6 +52,7 @@ class Hub:
         *,
         group_bytes_max: int,
         rejoin: Callable[[Collection[str]], None],
+        tracer: "Tracer | None" = None,
     ) -> None:
         """`group_bytes_max`: frames of one socket that go into one write.
 
@@ -58,6 +64,7 @@ class Hub:
         self._stats = stats
         self._group_bytes_max = group_bytes_max
         self._rejoin = rejoin
+        self._tracer = tracer
         self._sockets: dict[str, tuple[Connection, ...]] = {}
 
     def add(self, connection: Connection) -> None:
@@ -112,9 +119,9 @@ class Hub:
 
         The hot path, like `_take`: once for each socket of each recipient of each post.
         """
-        sockets, taken = self._sockets, 0
+        sockets = self._sockets
         for push, frames in group:
-            text = frames.text
+            text, taken = frames.text, 0
             for user, offset in push.recipients:
                 for connection in sockets.get(user, ()):
                     session = connection.session
@@ -125,20 +132,33 @@ class Hub:
                         taken += 1
                     elif session.push(offset) is READ:
                         connection.ask()
+            self._count(push, frames, taken)
             if pacer.is_due:
                 await pacer.rest()
-        self._stats.frames_sent += taken
 
     async def _collect(self, group: Group, pacer: Pacer) -> None:
         """Several events: each socket is written to once, with all of them."""
         dirty: list[Connection] = []
+        taken: list[int] = []
         for push, frames in group:
-            self._take(push, frames, dirty)
+            taken.append(self._take(push, frames, dirty))
             if pacer.is_due:
                 await pacer.rest()
         await _flush(dirty, pacer)
+        for (push, frames), count in zip(group, taken, strict=True):
+            self._count(push, frames, count)
 
-    def _take(self, push: Push, frames: EventFrames, dirty: list[Connection]) -> None:
+    def _count(self, push: Push, frames: EventFrames, taken: int) -> None:
+        """One event went to so many sockets now: counted once for all of them."""
+        stats = self._stats
+        stats.frames_sent += taken
+        if taken and frames.accepted_ms:
+            stats.push_time.observe(max(now_ms() - frames.accepted_ms, 0) / 1000, taken)
+        if push.traceparent is not None and self._tracer is not None:
+            tell_push(self._tracer, push, taken)
+
+    def _take(self, push: Push, frames: EventFrames, dirty: list[Connection]) -> int:
+        """How many sockets have it in what goes out to them next."""
         sockets, text, taken = self._sockets, frames.text, 0
         for user, offset in push.recipients:
             for connection in sockets.get(user, ()):
@@ -153,7 +173,7 @@ class Hub:
                     taken += 1
                 elif session.push(offset) is READ:
                     connection.ask()
-        self._stats.frames_sent += taken
+        return taken
 
     def _lag(self, pushes: Iterable[Push]) -> None:
         """The bodies cannot be had now: the recipients go on from their inboxes when they can."""

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Final
 
-from app import metrics as names
+from app import metric_names as names
 from app.gateway.stats import Stats
-from app.metrics import Labels, Metric, Metrics
+from app.metric import Metric
+from app.metrics import Labels, Metrics
 
 _FIELDS: Final[Mapping[str, Metric]] = {
     "sockets_open": names.SOCKETS_OPEN,
@@ -34,9 +35,10 @@ _FIELDS: Final[Mapping[str, Metric]] = {
 def register(metrics: Metrics, stats: Stats) -> None:
     """Adds the metrics of a gateway process."""
     metrics.register_stats(stats, _FIELDS)
-    metrics.register(*names.SOCKETS_CLOSED, lambda: _by("code", stats.sockets_closed))
-    metrics.register(*names.SOCKETS_REFUSED, lambda: _by("limit", stats.sockets_refused))
-    metrics.register(*names.GATEWAY_REQUESTS, lambda: _by("status", stats.requests))
+    metrics.register(names.PUSH_TIME, lambda: {(("channel", "socket"),): stats.push_time})
+    metrics.register(names.SOCKETS_CLOSED, lambda: _by("code", stats.sockets_closed))
+    metrics.register(names.SOCKETS_REFUSED, lambda: _by("limit", stats.sockets_refused))
+    metrics.register(names.GATEWAY_REQUESTS, lambda: _by("status", stats.requests))
 
 
 def _by(label: str, counts: Mapping[int, int] | Mapping[str, int]) -> dict[Labels, float]:

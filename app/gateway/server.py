@@ -4,9 +4,9 @@ import asyncio
 import random
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from logging import getLogger
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from app.domain.client import Addresses
 from app.errors import StoreError
@@ -32,6 +32,9 @@ from app.gateway.stats import Stats
 from app.gateway.wheel import TICK_S, Wheel
 from app.store.nodes import OnPushes
 from app.tokens import Claims
+
+if TYPE_CHECKING:
+    from app.tracing import Tracer
 
 log = getLogger(__name__)
 
@@ -71,6 +74,7 @@ class Gateway:
         operations: Operations | None = None,
         watch: Watch | None = None,
         now: Callable[[], float] = time.monotonic,
+        tracer: "Tracer | None" = None,
     ) -> None:
         """`verify` raises `BadToken`. `watch` tells of another epoch until it is cancelled. `now`
         is in seconds and never goes back."""
@@ -86,7 +90,8 @@ class Gateway:
             shards,
             stats,
             group_bytes_max=limits.unsent_bytes_max,
-            rejoin=lambda users: self._routes.rejoin(users),
+            rejoin=self._rejoin,
+            tracer=tracer,
         )
         self._feed = Feed(inbox, bodies, stats, batch_max=limits.resume_batch_max)
         self._repeats = Repeats(inbox, bodies, stats, notices)
@@ -253,6 +258,9 @@ class Gateway:
         else:
             self._routes.changed(claims.user)
         return connection
+
+    def _rejoin(self, users: Collection[str]) -> None:
+        self._routes.rejoin(users)
 
     def _leave(self, connection: Connection) -> None:
         self._feed.forget(connection)

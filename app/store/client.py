@@ -51,6 +51,7 @@ class Store:
         self._topology = topology
         self._dispatcher = Dispatcher(topology)
         self._answer_timeout_s = answer_timeout_s
+        self.traffic = self._dispatcher.traffic
 
     async def call(
         self,
@@ -63,7 +64,7 @@ class Store:
         """Runs a script. With `durable` above memory it raises NotDurable when that falls short."""
         request = script_request(find_script(script), keys, args)
         await self._dispatcher.settle((request,), self._exchange(durable))
-        return _result(request)
+        return self._result(request)
 
     async def call_many(
         self,
@@ -79,7 +80,7 @@ class Store:
         """
         requests = [script_request(find_script(c.script), c.keys, c.args) for c in calls]
         await self._dispatcher.settle(requests, self._exchange(durable))
-        return _results(requests, return_exceptions)
+        return self._results(requests, return_exceptions)
 
     async def settle(self, keys: Iterable[bytes], ack: Ack) -> None:
         """Returns once all that was written before to the servers of these keys is as safe as `ack`
@@ -101,24 +102,28 @@ class Store:
         """The same for plain commands, each with its key behind its name."""
         requests = [plain_request(tuple(command)) for command in commands]
         await self._dispatcher.settle(requests, self._dispatcher.together)
-        return _results(requests, return_exceptions)
+        return self._results(requests, return_exceptions)
 
     async def execute(self, *command: Word) -> Any:
         """Runs one plain command, which must not block."""
         request = plain_request(command)
         await self._dispatcher.settle((request,), self._dispatcher.together)
-        return _result(request)
+        return self._result(request)
 
     async def broadcast(self, *command: Word) -> list[Any]:
         """Runs one command on every primary; their replies in no particular order."""
+        return list((await self.on_each(*command)).values())
+
+    async def on_each(self, *command: Word) -> dict[str, Any]:
+        """Runs one command on every primary; their replies by the server's name."""
         if self._topology.is_stale:
             await self._topology.refresh()
         packed = pack(command)
-        replies: list[Any] = []
+        replies: dict[str, Any] = {}
         for server in self._topology.servers:
             connection = server.shared or await server.connect()
-            replies += await connection.send(packed, 1)
-        for reply in replies:
+            [replies[server.name]] = await connection.send(packed, 1)
+        for reply in replies.values():
             if isinstance(reply, StoreError):
                 raise reply
         return replies
@@ -149,7 +154,27 @@ class Store:
         limit_s = block_ms / 1000 + self._answer_timeout_s
         exchange = partial(self._dispatcher.blocking, limit_s=limit_s)
         await self._dispatcher.settle((request,), exchange)
-        return dict(_result(request) or ())
+        return dict(self._result(request) or ())
+
+    def _result(self, request: Request) -> Any:
+        if isinstance(request.reply, StoreError):
+            self.traffic.errors += 1
+            raise request.reply
+        return request.reply
+
+    def _results(self, requests: Sequence[Request], return_exceptions: bool) -> list[Any]:
+        replies = [request.reply for request in requests]
+        errors = [reply for reply in replies if isinstance(reply, StoreError)]
+        if errors:
+            self.traffic.errors += len(errors)
+            if return_exceptions:
+                return replies
+            if len(errors) > 1:
+                errors[0].add_note(
+                    f"{len(errors)} of {len(replies)} failed; this is the first error"
+                )
+            raise errors[0]
+        return replies
 
     @property
     def is_one_server(self) -> bool:
@@ -204,21 +229,3 @@ def connect(
         case Kind.CLUSTER:
             topology = Cluster(where.addresses, serve)
     return Store(topology, answer_timeout_s)
-
-
-def _result(request: Request) -> Any:
-    if isinstance(request.reply, StoreError):
-        raise request.reply
-    return request.reply
-
-
-def _results(requests: Sequence[Request], return_exceptions: bool) -> list[Any]:
-    replies = [request.reply for request in requests]
-    if return_exceptions:
-        return replies
-    errors = [reply for reply in replies if isinstance(reply, StoreError)]
-    if errors:
-        if len(errors) > 1:
-            errors[0].add_note(f"{len(errors)} of {len(replies)} failed; this is the first error")
-        raise errors[0]
-    return replies

@@ -6,6 +6,7 @@ script first" or "ask over there" is prepared for it and sent again; the number 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from app.errors import (
@@ -21,6 +22,7 @@ from app.store.durability import Safe
 from app.store.script import Script
 from app.store.server import Server
 from app.store.topology import Cluster, OneServer
+from app.store.traffic import Traffic
 
 TRIES_MAX = 6  # a script to load, a slot that moves, a primary that changes
 SLOT_MOVING_S = 0.05
@@ -87,9 +89,12 @@ class Dispatcher:
 
     def __init__(self, topology: OneServer | Cluster) -> None:
         self._topology = topology
+        self.traffic = Traffic()
+        self._time = self.traffic.time("memory")
 
     async def settle(self, requests: Sequence[Request], exchange: Exchange) -> None:
         """Repeats `exchange` until every reply stands."""
+        self.traffic.calls += len(requests)
         todo = requests
         for _ in range(TRIES_MAX):
             if self._topology.is_stale:
@@ -108,6 +113,7 @@ class Dispatcher:
     async def together(self, requests: Sequence[Request]) -> None:
         """One write and one read per server, on the connections that everybody shares."""
         sent: list[tuple[list[Request], asyncio.Future[Replies]]] = []
+        began = monotonic()
         try:
             for server, batch in self._by_server(requests).items():
                 try:
@@ -126,6 +132,7 @@ class Dispatcher:
             for _, replies in sent:
                 _forget(replies)
             raise
+        self._time.observe(monotonic() - began)
 
     async def blocking(self, requests: Sequence[Request], limit_s: float) -> None:
         """Each on a connection of its own, which it may block."""
@@ -140,7 +147,9 @@ class Dispatcher:
             for server, batch in self._by_server(requests).items()
             for request in batch
         ]
+        began = monotonic()
         await asyncio.gather(*sends)
+        self.traffic.time(ack).observe(monotonic() - began)
 
     def _by_server(self, requests: Sequence[Request]) -> dict[Server, list[Request]]:
         batches: dict[Server, list[Request]] = {}

@@ -48,7 +48,7 @@ async def check_fitness(store: Store, durable: Ack = "memory") -> list[str]:
 async def examine(store: Store, durable: Ack = "memory") -> Fitness:
     """What there is to say of every primary, with what `durable` promises in mind."""
     try:
-        reports = [_fields(report) for report in await store.broadcast("INFO")]
+        reports = [info_fields(report) for report in await store.broadcast("INFO")]
     except CommandRejected as error:
         text = f"the store cannot be checked, it does not allow INFO ({error})"
         return Fitness((), (Remark("version", text),))
@@ -140,7 +140,7 @@ def _redis_version(info: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(int(part) for part in info["redis_version"].split(".") if part.isdigit())
 
 
-def _fields(report: Any) -> dict[str, str]:
+def info_fields(report: Any) -> dict[str, str]:
     """The `name:value` lines of a reply to INFO."""
     lines = report.decode(errors="replace").splitlines()
     return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -12,13 +12,13 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from app.clock import now_ms
+from app.clock import now_ms, now_ns
 from app.domain.post import Event
 from app.domain.shard import shard_of
 from app.errors import DecodeError, StoreError
 from app.store import keys
 from app.store.client import Call, Entry, Store
-from app.wire import decode_event, decode_recipients, stream_fields
+from app.wire import decode_event, decode_recipients, stream_fields, traceparent_of
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,15 @@ class Push:
 
     `event` None: with recipients, these offsets are to be pushed once more; without, entries were
     lost, and every user of the shard goes on from their inbox.
+
+    `traceparent` is there for a slice that is traced; it was read at `read_ns` of Unix time then.
     """
 
     shard: int
     event: Event | None
     recipients: tuple[tuple[str, int], ...]
+    traceparent: bytes | None = None
+    read_ns: int = 0
 
 
 OnPushes = Callable[[list[Push]], Awaitable[None]]
@@ -132,7 +136,10 @@ class Node:
             if b"u" in fields:
                 return Push(shard, None, ((fields[b"u"].decode(), int(fields[b"n"])),))
             if b"o" not in fields:
-                return Push(shard, decode_event(fields[b"e"]), decode_recipients(fields[b"r"]))
+                event, recipients = decode_event(fields[b"e"]), decode_recipients(fields[b"r"])
+                if (traceparent := traceparent_of(fields)) is not None:
+                    return Push(shard, event, recipients, traceparent, now_ns())
+                return Push(shard, event, recipients)
             self.overflows += 1
         except (DecodeError, KeyError, ValueError) as error:
             log.error("entry cannot be read", extra={"shard": shard, "error": str(error)})

@@ -21,7 +21,7 @@ from app.store import keys
 from app.store.client import Store
 from app.wire import encode_audience, encode_event
 
-_FIELDS = ("author", "type", "version", "created_at", "updated_at", "data", "deleted")
+_FIELDS = ("author", "type", "version", "created_at", "updated_at", "data", "deleted", "trace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,13 @@ class Posts:
         *,
         idempotency: str | None,
         now_ms: int,
+        traceparent: bytes | None = None,
     ) -> Accepted:
         """Stores a post and its event in one step.
 
-        `data` is JSON text. Raises `IdempotencyMismatch`, `BacklogFull`, and what the store
-        raises; a post that raised `NotDurable` may exist all the same.
+        `data` is JSON text; `traceparent` goes with both. Raises `IdempotencyMismatch`,
+        `BacklogFull`, and what the store raises; a post that raised `NotDurable` may exist all the
+        same.
         """
         shard = shard_of(author, self._shards)
         packed = encode_audience(audience)
@@ -97,6 +99,8 @@ class Posts:
         fields += ["created_at", now_ms, "updated_at", now_ms, "data", data]
         if packed:
             fields += ["audience", packed]
+        if traceparent is not None:  # last: the script looks for it there
+            fields += ["trace", b"1 " + traceparent]
         key, fingerprint = None, ""
         if idempotency is not None:
             digest = hashlib.sha256(idempotency.encode()).hexdigest()[:32]
@@ -139,15 +143,19 @@ class Posts:
             if row[0] is not None
         }
 
-    async def edit(self, id_: str, data: bytes, now_ms: int) -> Post:
+    async def edit(
+        self, id_: str, data: bytes, now_ms: int, *, traceparent: bytes | None = None
+    ) -> Post:
         """Raises `PostNotFound`, `PostDeleted`, `TooManyVersions`, `BacklogFull`."""
-        return await self._change(EventKind.UPDATED, id_, data, now_ms)
+        return await self._change(EventKind.UPDATED, id_, data, now_ms, traceparent)
 
-    async def delete(self, id_: str, now_ms: int) -> Post:
+    async def delete(self, id_: str, now_ms: int, *, traceparent: bytes | None = None) -> Post:
         """Deleting twice is deleting once. Raises `PostNotFound`."""
-        return await self._change(EventKind.DELETED, id_, b"", now_ms)
+        return await self._change(EventKind.DELETED, id_, b"", now_ms, traceparent)
 
-    async def _change(self, kind: EventKind, id_: str, data: bytes, now_ms: int) -> Post:
+    async def _change(
+        self, kind: EventKind, id_: str, data: bytes, now_ms: int, traceparent: bytes | None
+    ) -> Post:
         if not is_post_id(id_) or shard_of_id(id_) >= self._shards:
             raise PostNotFound(f"there is no post {id_}")
         shard = shard_of_id(id_)
@@ -155,7 +163,10 @@ class Posts:
         answer = await self._store.call(
             "change_post",
             [keys.post(shard, id_), keys.posts(shard)],
-            [kind.value, id_, data, *limits, now_ms, secrets.token_hex(4)],
+            [
+                *(kind.value, id_, data, *limits, now_ms, secrets.token_hex(4)),
+                *(() if traceparent is None else (traceparent,)),
+            ],
             durable=self._ack,
         )
         match answer[0]:
@@ -212,7 +223,7 @@ def _fingerprint(type_: str, data: bytes, audience: bytes) -> str:
 
 
 def _post(id_: str, row: list[Any]) -> Post:
-    author, type_, version, created_at, updated_at, data, deleted = row
+    author, type_, version, created_at, updated_at, data, deleted, trace = row
     return Post(
         id_,
         author.decode(),
@@ -222,4 +233,5 @@ def _post(id_: str, row: list[Any]) -> Post:
         int(updated_at),
         data,
         deleted is not None,
+        trace.decode("ascii", "replace") if trace is not None else "",
     )

@@ -12,7 +12,9 @@ from app.api.call import check_parameter
 from app.api.lines import Lines
 from app.api.openapi import WEBHOOK_HEADERS, document
 from app.api.schemas.fields import Nothing
+from app.api.schemas.webhooks import TRACEPARENT
 from app.domain.post import Event, EventKind, Post
+from app.domain.traceparent import Traceparent
 from app.wire import rfc3339, webhook_body
 from tests.api.conftest import Api
 from tests.api.description import DOCUMENT, validator
@@ -190,5 +192,10 @@ def test_the_webhook_is_described_as_it_is_sent(kind: EventKind):
 def test_the_headers_of_a_webhook_are_described():
     request = DOCUMENT["webhooks"]["event"]["post"]
     named = {p["name"] for p in request["parameters"] if p["in"] == "header"}
-    assert named == {name for name, _, _ in WEBHOOK_HEADERS}
-    assert named == {"webhook-id", "webhook-timestamp", "webhook-signature", "moments-attempt"}
+    assert named == {*(name for name, _, _ in WEBHOOK_HEADERS), TRACEPARENT["name"]}
+    required = {p["name"] for p in request["parameters"] if p["required"]}
+    assert required == {"webhook-id", "webhook-timestamp", "webhook-signature", "moments-attempt"}
+    [example] = TRACEPARENT["schema"]["examples"]
+    assert re.fullmatch(TRACEPARENT["schema"]["pattern"], example)
+    made = Traceparent(0xAB << 64, 0xCD, sampled=True).encode().decode()
+    assert re.fullmatch(TRACEPARENT["schema"]["pattern"], made)

@@ -153,6 +153,17 @@ async def test_canaries_go_on_when_the_store_is_back(single_store, monkeypatch, 
     assert len(calls) >= 3
 
 
+async def test_the_age_of_the_newest_canary_is_that_of_the_process_until_one_has_come(store, clock):
+    sender = Canary(store, 1, backlog_max=9, clock_ms=lambda: clock[0])
+    clock[0] += 4_000
+    assert sender.age_s() == 4
+    await sender._send(0)
+    await canary.arrived(store, 0, clock[0])
+    clock[0] += 2_500
+    await sender._send(0)
+    assert sender.age_s() == 2.5
+
+
 async def test_canaries_do_not_pile_up_while_none_comes_through(store, clock):
     sender = Canary(store, 1, backlog_max=3, clock_ms=lambda: clock[0])
     for _ in range(10):

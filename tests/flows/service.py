@@ -16,6 +16,7 @@ from app.commands.api import make_sealer, make_services
 from app.commands.gateway import make_gateway
 from app.commands.opening import Opened
 from app.commands.process import process_metrics
+from app.commands.tracing import traced
 from app.settings import Settings
 from app.store.client import Store
 from app.store.schema import open_schema
@@ -23,6 +24,7 @@ from app.wire import decode_frame, encode_msgpack
 from tests.wait import wait_until
 from workers.supervisor import Worker
 
+ROLES = ("api", "gateway", "worker")
 ADMIN_KEY = "mk_an-admin-key-for-the-flows"
 SETTINGS = {
     "admin_key": ADMIN_KEY,
@@ -137,14 +139,16 @@ async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
     stop = asyncio.Event()
     opened = Opened(store, await open_schema(store, settings.shards), stop)
     async with AsyncExitStack() as open_:
-        services = make_services(settings, opened, make_sealer(settings))
+        tracers = [await open_.enter_async_context(traced(settings, role)) for role in ROLES]
+        services = make_services(settings, opened, make_sealer(settings), tracers[0])
         await services.prepare()
         await open_.enter_async_context(running(services))
         tasks = await open_.enter_async_context(asyncio.TaskGroup())
-        gateway = make_gateway(settings, opened, process_metrics("gateway"))
+        metrics = process_metrics("gateway", store.traffic, tracers[1])
+        gateway = make_gateway(settings, opened, metrics, tracers[1])
         port = await gateway.start("127.0.0.1", 0)
         sealer, shards = make_sealer(settings), opened.meta.shards
-        worker = Worker(settings, store, shards, sealer, watch=opened.watch())
+        worker = Worker(settings, store, shards, sealer, watch=opened.watch(), tracer=tracers[2])
         running_ = [
             tasks.create_task(gateway.run(stop), name="gateway"),
             tasks.create_task(worker.run(stop), name="worker"),

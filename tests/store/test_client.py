@@ -109,6 +109,26 @@ async def test_a_broadcast_reaches_every_primary(store: Store, store_url: str) -
     assert len(await store.broadcast("PING")) == (3 if "cluster" in store_url else 1)
 
 
+async def test_what_is_sent_and_refused_is_counted_and_every_round_trip_timed(
+    store: Store, scripts: None
+) -> None:
+    traffic = store.traffic
+    await store.execute("SET", "{a}", 1)
+    calls, errors, trips = traffic.calls, traffic.errors, sum(traffic.time("memory").counts)
+    await store.run_many([("GET", "{a}1"), ("GET", "{a}2"), ("GET", "{a}3")])
+    with pytest.raises(CommandRejected):
+        await store.execute("INCR", "{a}", "too", "many")
+    assert traffic.calls - calls == 4
+    assert traffic.errors - errors == 1
+    assert sum(traffic.time("memory").counts) - trips == 2
+    assert 0 < traffic.time("memory").sum < 60
+
+
+async def test_a_wait_for_the_disk_is_timed_apart(single_store: Store, scripts: None) -> None:
+    await single_store.call("add", [b"{a}"], [1], durable="fsync")
+    assert sum(single_store.traffic.by_ack()[(("ack", "fsync"),)].counts) == 1
+
+
 async def test_callers_share_one_connection(single_store: Store) -> None:
     calls = (single_store.call("add", [KEYS[0]], [1]) for _ in range(300))
     assert sorted(await asyncio.gather(*calls)) == list(range(1, 301))

@@ -119,6 +119,10 @@ class FaultyStore:
     async def broadcast(self, *command: Any) -> list[Any]:
         return await self._store.broadcast(*command)
 
+    async def on_each(self, *command: Any) -> dict[str, Any]:
+        after = await self._enter([str(command[0])])
+        return _give(await self._store.on_each(*command), after)
+
 
 def _give(answer: Any, error: BaseException | None) -> Any:
     if error is not None:

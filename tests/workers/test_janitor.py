@@ -61,6 +61,29 @@ async def test_a_dead_gateway_is_taken_out_of_every_route_and_a_living_one_stays
     assert left == dict.fromkeys(users[2::2], "@alive")
 
 
+async def test_what_waits_is_told_by_the_janitor_that_holds_the_shard(single_rig: Rig):
+    stats = JanitorStats()
+    jobs = [
+        JanitorShard(single_rig.store, shard=shard, retention_s=60, stats=stats) for shard in (0, 1)
+    ]
+    (ann,) = users_of(1, 1)
+    await single_rig.post(ann)
+    runs = [asyncio.create_task(job.run()) for job in jobs]
+    seen = stats.backlogs
+    await wait_until(lambda: seen.shards.keys() == {0, 1})
+    assert seen.entries()[("queue", "posts"), ("shard", "1")] == 1
+    assert seen.entries()[("queue", "posts"), ("shard", "0")] == 0
+    assert seen.oldest_s()[("queue", "posts"), ("shard", "1")] >= 0
+    assert seen.unowned()[("role", "fanout"), ("shard", "1")] == 1
+    assert len(seen.memory()) == len(seen.memory_max()) == 1
+    jobs[1].stop()
+    await runs[1]
+    assert {labels[1] for labels in seen.entries()} == {("shard", "0")}
+    jobs[0].stop()
+    await runs[0]
+    assert seen.memory() == seen.entries() == {}
+
+
 async def test_a_gateway_that_no_list_names_any_more_is_found_in_the_routes(single_rig: Rig):
     rig = single_rig
     (user,) = users_of(1, 1)

@@ -236,7 +236,7 @@ class Connection(asyncio.BufferedProtocol):
         exchange = self._exchange
         assert exchange is not None
         self._exchange = None
-        self._has_served = True
+        reused, self._has_served = self._has_served, True
         now = monotonic()
         self.deadline = now + self._limits.idle_s
         status = self._status
@@ -246,6 +246,7 @@ class Connection(asyncio.BufferedProtocol):
             (now - exchange.started) * 1000.0,
             retry_after(self._head) if status >= _STATUS_REDIRECT else None,
             self._excerpt,
+            reused,
         )
         self._head = b""
         self._pool.finished(self, exchange, outcome, is_reusable)

@@ -27,6 +27,18 @@ WEBHOOK_HEADERS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ),
     ("moments-attempt", "1 for the first.", {"type": "integer", "minimum": 1}),
 )
+# Only of a post that is traced.
+TRACEPARENT: dict[str, Any] = {
+    "name": "traceparent",
+    "in": "header",
+    "required": False,
+    "description": "Of a post that is traced: its place in the trace, as W3C Trace Context has it.",
+    "schema": {
+        **_TEXT,
+        "pattern": "^00-[0-9a-f]{32}-[0-9a-f]{16}-01$",
+        "examples": ["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+    },
+}
 
 
 class WebhookData(Out):

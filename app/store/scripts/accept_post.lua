@@ -1,6 +1,7 @@
 -- Stores a post and puts its creation on the author's stream, once per idempotency key.
 -- KEYS  post, posts stream [, idempotency]
 -- ARGV  event, author, retention_s, backlog_max, idempotency ttl_s, id, fingerprint, field, value…
+--       Of a post that is traced the last field is `trace`: its version, a space, its traceparent.
 -- Returns {'new'}, {'seen', id, fingerprint}, {'taken'} (the id exists already) or {'full'}.
 
 -- Writes what is there already. A caller may wait until a replica or the disk has what it wrote;
@@ -38,5 +39,9 @@ redis.call('EXPIRE', KEYS[1], ARGV[3])
 if KEYS[3] then
   redis.call('SET', KEYS[3], ARGV[6] .. ' ' .. ARGV[7], 'EX', ARGV[5])
 end
-redis.call('XADD', KEYS[2], '*', 'e', ARGV[1], 'a', ARGV[2])
+if ARGV[#ARGV - 1] == 'trace' then
+  redis.call('XADD', KEYS[2], '*', 'e', ARGV[1], 'a', ARGV[2], 't', string.sub(ARGV[#ARGV], 3))
+else
+  redis.call('XADD', KEYS[2], '*', 'e', ARGV[1], 'a', ARGV[2])
+end
 return {'new'}

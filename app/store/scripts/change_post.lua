@@ -1,6 +1,7 @@
 -- Edits or deletes a post and puts that on the author's stream.
 -- KEYS  post, posts stream
 -- ARGV  kind ('u' or 'd'), id, data, versions_max, backlog_max, now_ms, request (random)
+--       [, traceparent of a change that is traced]
 -- Returns {'ok', version, author, type, created_at, updated_at}, {'missing'}, {'deleted'},
 -- {'versions'} or {'full'}.
 local post = redis.call(
@@ -43,5 +44,11 @@ redis.call(
 if ARGV[1] == 'd' then
   redis.call('HSET', KEYS[1], 'deleted', '1')
 end
-redis.call('XADD', KEYS[2], '*', 'e', ARGV[1] .. version .. '.' .. ARGV[2], 'a', post[3])
+local event = ARGV[1] .. version .. '.' .. ARGV[2]
+if ARGV[8] then
+  redis.call('HSET', KEYS[1], 'trace', version .. ' ' .. ARGV[8])
+  redis.call('XADD', KEYS[2], '*', 'e', event, 'a', post[3], 't', ARGV[8])
+else
+  redis.call('XADD', KEYS[2], '*', 'e', event, 'a', post[3])
+end
 return {'ok', version, post[3], post[4], post[5], ARGV[6]}

@@ -2,10 +2,10 @@
 -- KEYS  roster, tally, routes, trimmed, deliveries
 -- ARGV  tag, event, event type, slice, retention_s, inbox_max, inbox_keep, sockets_max,
 --       sockets_ttl_s, recipients (msgpack list of user ids), an endpoint to be spared or '',
---       1 when the whole event goes to very many
+--       1 when the whole event goes to very many [, traceparent of a slice that is traced]
 --       sockets_max 0: no gateway is told; push_slice does that, once the slice is safe
--- Returns {recipients, webhook deliveries, inboxes trimmed}; {0, 0, 0} when this slice was fanned
--- out before.
+-- Returns {recipients, webhook deliveries, inboxes trimmed, recipients at gateways}; zeros when this
+-- slice was fanned out before.
 -- Derived keys, all with the same tag: inbox, sockets.
 if redis.call('EXISTS', KEYS[1]) == 1 then
   -- Written again as it is: see accept_post.
@@ -13,7 +13,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   if ends_at > 0 then
     redis.call('PEXPIREAT', KEYS[1], ends_at)
   end
-  return {0, 0, 0}
+  return {0, 0, 0, 0}
 end
 local tag, event, event_type = ARGV[1], ARGV[2], ARGV[3]
 local inbox_max, inbox_keep = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -54,7 +54,7 @@ local function wants(patterns)
   return false
 end
 
-local deliveries, nodes, n_webhook = {}, {}, 0
+local deliveries, nodes, n_webhook, n_socket = {}, {}, 0, 0
 
 -- Notes the recipient for one word of their route; returns the endpoint's id, or nothing.
 local function send_to(word, user, offset)
@@ -66,6 +66,7 @@ local function send_to(word, user, offset)
     end
     node[#node + 1] = user
     node[#node + 1] = offset
+    n_socket = n_socket + 1
     return ''
   end
   local id = #word == 10 and word or string.sub(word, 1, 10)
@@ -120,6 +121,9 @@ if n_webhook > 0 then
   if ARGV[12] == '1' then
     fields[7], fields[8] = 'l', '1'
   end
+  if ARGV[13] then
+    fields[#fields + 1], fields[#fields + 2] = 't', ARGV[13]
+  end
   redis.call('XADD', KEYS[5], '*', unpack(fields))
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
@@ -130,9 +134,11 @@ for word, recipients in pairs(sockets_max > 0 and nodes or {}) do
   if redis.call('XLEN', stream) >= sockets_max then
     redis.call('XTRIM', stream, 'MAXLEN', 0)
     redis.call('XADD', stream, '*', 'o', '1')
+  elseif ARGV[13] then
+    redis.call('XADD', stream, '*', 'e', event, 'r', cmsgpack.pack(recipients), 't', ARGV[13])
   else
     redis.call('XADD', stream, '*', 'e', event, 'r', cmsgpack.pack(recipients))
   end
   redis.call('EXPIRE', stream, ARGV[9])
 end
-return {#users, n_webhook, n_trimmed}
+return {#users, n_webhook, n_trimmed, n_socket}

@@ -1,6 +1,6 @@
 -- Tells the gateways of a slice's recipients about its event, once the slice is safe.
 -- KEYS  roster, routes
--- ARGV  tag, event, sockets_max, sockets_ttl_s
+-- ARGV  tag, event, sockets_max, sockets_ttl_s [, traceparent of a slice that is traced]
 -- Returns how many gateways were told. One that is told twice pushes nothing twice.
 -- Derived keys, all with the same tag: sockets.
 local packed = redis.call('GET', KEYS[1])
@@ -25,6 +25,8 @@ for node, recipients in pairs(nodes) do
   if redis.call('XLEN', stream) >= tonumber(ARGV[3]) then
     redis.call('XTRIM', stream, 'MAXLEN', 0)
     redis.call('XADD', stream, '*', 'o', '1')
+  elseif ARGV[5] then
+    redis.call('XADD', stream, '*', 'e', ARGV[2], 'r', cmsgpack.pack(recipients), 't', ARGV[5])
   else
     redis.call('XADD', stream, '*', 'e', ARGV[2], 'r', cmsgpack.pack(recipients))
   end
