@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -153,6 +154,7 @@ async def serve(store: Store, make: type[Made] = Service, **changes: object) -> 
         tasks = await open_.enter_async_context(asyncio.TaskGroup())
         gateway = make_gateway(settings, opened, process_metrics("gateway"))
         port = await gateway.start("127.0.0.1", 0)
+        services.sockets = replace(services.sockets, port=port)
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch())
         running_ = [
