@@ -25,6 +25,7 @@ from app.api.sessions import COOKIE, SECURE_COOKIE, Session, Sessions
 from app.api.stats import CLIENT_GONE
 from app.domain.client import is_trusted
 from app.domain.credential import is_api_key
+from app.domain.sockets import origin_of
 from app.store.apikeys import digest_of
 
 FORM_BYTES_MAX: Final = 8 * 1024
@@ -36,27 +37,35 @@ _TYPES: Final = {
     "js": b"text/javascript; charset=utf-8",
     "svg": b"image/svg+xml",
 }
-_CSP: Final = "; ".join(
-    (
+# Where whoever has signed in may be sent: to the page that they had asked for.
+_ENTRANCES: Final = frozenset({"/", "/moments"})
+
+
+def _policy(*origins: str) -> Header:
+    """What a page may load; `origins` are those it may open sockets to besides our own."""
+    rules = (
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self'",
-        "connect-src 'self'",
+        " ".join(("connect-src 'self'", *origins)),
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
     )
-)
+    return (b"content-security-policy", "; ".join(rules).encode("ascii"))
+
+
 # Beside those that every answer has: nobody frames a page, and no page tells where one came from.
 _HEADERS: Final[tuple[Header, ...]] = (
-    (b"content-security-policy", _CSP.encode()),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+
+_POLICY: Final = _policy()
 
 Handler = Callable[[Request], Awaitable[Answer]]
 
@@ -67,6 +76,7 @@ def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
     console = Console(services, services.sessions, doorkeeper)
     return [
         Route("/", console.page(console.overview), methods=["GET"]),
+        Route("/moments", console.page(console.moments), methods=["GET"]),
         Route("/login", console.page(console.form), methods=["GET"]),
         Route("/login", console.page(console.sign_in), methods=["POST"]),
         Route("/logout", console.page(console.sign_out), methods=["POST"]),
@@ -103,7 +113,9 @@ class Console:
                 answer = self._told(problem)
             stats.by_status[answer.status] += 1
             response = Response(answer.body, answer.status)
-            response.raw_headers = [*answer.head(), *_HEADERS]
+            head = answer.head()
+            own = () if any(name == _POLICY[0] for name, _ in head) else (_POLICY,)
+            response.raw_headers = [*head, *_HEADERS, *own]
             return response
 
         return endpoint
@@ -116,8 +128,20 @@ class Console:
             return _see("/login")
         return self._shown("overview.html", csrf=session.csrf)
 
-    async def form(self, _: Request) -> Answer:
-        return self._shown("login.html", complaint=None)
+    async def moments(self, request: Request) -> Answer:
+        """The example application. Besides the API it speaks to the gateways."""
+        session = self._session(request)
+        if session is None or await self._doorkeeper.caller_of(session) is None:
+            return _see("/login?to=/moments")
+        url = self._services.sockets.seen_from(
+            request.headers.get("host", ""), is_secure=self._is_secure(request)
+        )
+        policy = _policy() if url is None else _policy(origin_of(url))
+        return self._shown("moments.html", more=[policy], csrf=session.csrf, socket=url)
+
+    async def form(self, request: Request) -> Answer:
+        to = request.query_params.get("to", "/")
+        return self._shown("login.html", complaint=None, to=to if to in _ENTRANCES else "/")
 
     async def part(self, request: Request) -> Answer:
         """A style sheet or a script."""
@@ -132,18 +156,21 @@ class Console:
     async def sign_in(self, request: Request) -> Answer:
         """Opens a session for an admin key, and shows why not for anything else."""
         if not _is_of_our_own(request):
-            return self._shown("login.html", 403, complaint="Sign in from this page.")
-        key = (await self._fields(request)).get("key", "").strip()
+            return self._shown("login.html", 403, complaint="Sign in from this page.", to="/")
+        fields = await self._fields(request)
+        key, to = fields.get("key", "").strip(), fields.get("to", "/")
+        to = to if to in _ENTRANCES else "/"
         if not is_api_key(key):
-            return self._shown("login.html", 422, complaint="An API key begins with mk_.")
+            return self._shown("login.html", 422, complaint="An API key begins with mk_.", to=to)
         try:
             caller = await self._doorkeeper.find_key(key, request.scope)
             self._doorkeeper.check(Access.ADMIN, caller, {})
         except Problem as problem:
             self._services.stats.refusals.note(problem.kind, problem.detail)
             more = problem.answer().headers
-            return self._shown("login.html", problem.kind.status, more, complaint=problem.detail)
-        return _see("/", self._cookie(request, self._sessions.begin(digest_of(key))))
+            status, complaint = problem.kind.status, problem.detail
+            return self._shown("login.html", status, more, complaint=complaint, to=to)
+        return _see(to, self._cookie(request, self._sessions.begin(digest_of(key))))
 
     async def sign_out(self, request: Request) -> Answer:
         """Takes the cookie back. Without the page's token nothing happens."""
@@ -151,7 +178,8 @@ class Console:
         said = (await self._fields(request)).get("csrf", "")
         if session is None or hmac.compare_digest(said.encode(), session.csrf.encode()):
             return _see("/login", self._cookie(request, "", max_age_s=0))
-        return self._shown("login.html", 403, complaint="Sign out from the console itself.")
+        complaint = "Sign out from the console itself."
+        return self._shown("login.html", 403, complaint=complaint, to="/")
 
     async def _fields(self, request: Request) -> dict[str, str]:
         limits = self._services.limits

@@ -220,7 +220,9 @@ async def test_what_was_sealed_for_something_else_is_no_session():
     assert Sessions(Sealer(b"1" * 32), session_s=60).find(f"{COOKIE}={begun}".encode()) is None
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/console/console.css", "/console/no.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/login", "/moments", "/console/console.css", "/console/no.css"]
+)
 async def test_pages_load_nothing_from_elsewhere_and_run_no_script_inside_them(
     browser: Browser, path: str
 ):
@@ -241,14 +243,19 @@ async def test_pages_load_nothing_from_elsewhere_and_run_no_script_inside_them(
 
 async def test_every_part_that_a_page_asks_for_is_there(browser: Browser):
     await browser.sign_in()
-    for page in ("/", "/login"):
+    for page in ("/", "/login", "/moments"):
         text = (await browser.client.get(page)).text
         parts = re.findall(r'(?:src|href)="(/console/[^"]+)"', text)
         assert parts
-        for part in parts:
+        for part in parts:  # to which are added those that a script imports
             answer = await browser.client.get(part)
             assert answer.status_code == 200, part
-    assert answer.headers["content-type"] == "image/svg+xml"
+            imported = re.findall(r'^import .* from "\./([\w-]+\.js)";$', answer.text, re.MULTILINE)
+            parts += {f"/console/{name}" for name in imported}.difference(parts)
+    types = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
+    for name, media_type in {**types, "svg": "image/svg+xml"}.items():
+        answer = await browser.client.get(f"/console/moments.{name}")
+        assert answer.headers["content-type"] == media_type
 
 
 async def test_a_form_that_is_too_large_is_refused(browser: Browser):

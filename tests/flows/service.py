@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -157,6 +158,7 @@ async def serve(store: Store, make: type[Made] = Service, **changes: object) -> 
         metrics = process_metrics("gateway", store.traffic, tracers[1])
         gateway = make_gateway(settings, opened, metrics, tracers[1])
         port = await gateway.start("127.0.0.1", 0)
+        services.sockets = replace(services.sockets, port=port)
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch(), tracer=tracers[2])
         running_ = [
