@@ -82,6 +82,14 @@ RATE_NAMES_FORGOTTEN = Metric(
     Kind.COUNTER,
     "Users, keys, authors and addresses that made room for others before they had all back.",
 )
+CONSOLE_SOCKETS_OPEN = Metric(
+    "moments_console_sockets_open", Kind.GAUGE, "Browsers that watch the console live."
+)
+CONSOLE_LIMITS = Metric(
+    "moments_console_limits_total",
+    Kind.COUNTER,
+    "Times that what browsers watch, or say, was more than may be, by the limit reached.",
+)
 POSTS_ACCEPTED = Metric("moments_posts_accepted_total", Kind.COUNTER, "Posts answered with 202.")
 POSTS_REFUSED = Metric(
     "moments_posts_refused_total", Kind.COUNTER, "Posts turned away because the backlog is full."

@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     console_session_s: float = _of(
         12 * 3_600.0, "How long a browser stays signed in to the console.", ge=60, le=30 * _DAY_S
     )
+    console_sockets_max: int = _of(
+        32, "Browsers that watch the console live at one api process.", ge=1, le=1_000
+    )
 
     # Limits of the API
     body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)
