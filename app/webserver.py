@@ -40,7 +40,8 @@ async def serve(
     Cancelled, it ends at once, and leaves nothing open: a loop with an open server does not close.
     The listener stays the caller's to close. `protocol` makes connections, instead of uvicorn's
     own; `sockets` makes what such a connection becomes that is upgraded to a websocket: without
-    it none is. `message_bytes_max` is the largest message taken there. Raises CommandFailed when `app` does not start.
+    it none is. `message_bytes_max` is the largest message taken there. Raises CommandFailed when
+    `app` does not start.
     """
     config = uvicorn.Config(
         app,

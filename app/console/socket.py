@@ -75,7 +75,7 @@ class ConsoleSocket:
         self._hello_timeout_s = hello_timeout_s
         self._check_s = check_s
 
-    async def __call__(self, websocket: WebSocket) -> None:
+    async def endpoint(self, websocket: WebSocket) -> None:
         session = self._sessions.find(_header(websocket, "cookie"))
         if session is None or not _is_from_our_host(websocket):
             await websocket.send_denial_response(Response(status_code=403))

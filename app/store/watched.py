@@ -145,12 +145,8 @@ class WatchedPost:
         change = Change(self._version, self._fanned_out, whole=True, cut=self.is_cut)
         for part in self._parts.values():
             _tell_part(part, change)
-            waiting = set(part.waiting)
-            change.passed += [
-                part.first + index
-                for index in range(len(part.roster.users))
-                if index not in waiting
-            ]
+            passed = set(range(len(part.roster.users))).difference(part.waiting)
+            change.passed += [part.first + index for index in sorted(passed)]
         for row, state in enumerate(self._states):
             if state != _PENDING or self._attempts[row]:
                 self._tell_row(row, change)

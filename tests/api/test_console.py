@@ -14,7 +14,8 @@ from app.api.app import create_app
 from app.api.services import Limits
 from app.api.sessions import COOKIE, SECURE_COOKIE, Sessions
 from app.clock import now_ms
-from app.console.pages import FORM_BYTES_MAX, pages
+from app.console.pages import pages
+from app.console.signing_in import FORM_BYTES_MAX
 from app.sealing import Sealer
 from app.store.apikeys import Scope, digest_of
 from app.store.client import Store
