@@ -28,8 +28,6 @@ def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
     """The routes of the console. `services` has its sessions."""
     assert services.sessions is not None
     frame = Frame(services.stats)
-    signing_in = SigningIn(services, services.sessions, doorkeeper, frame)
-    console = Console(frame, signing_in)
     topics = Topics(
         {
             "stats": lambda _: StatsSource(services),
@@ -38,6 +36,8 @@ def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
         services.stats,
     )
     socket = ConsoleSocket(services, services.sessions, doorkeeper, topics)
+    signing_in = SigningIn(services, services.sessions, doorkeeper, frame, signed_out=socket.end)
+    console = Console(frame, signing_in)
     shown = [Route(page.path, frame.page(console.show(page)), methods=["GET"]) for page in PAGES]
     return [
         *shown,

@@ -2,6 +2,7 @@
 
 import hmac
 import re
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -26,12 +27,20 @@ _OUR_PAGE: Final = re.compile(r"/[a-z0-9-]{1,32}(/[A-Za-z0-9_.:@-]{1,64})?")
 
 class SigningIn:
     def __init__(
-        self, services: Services, sessions: Sessions, doorkeeper: Doorkeeper, frame: Frame
+        self,
+        services: Services,
+        sessions: Sessions,
+        doorkeeper: Doorkeeper,
+        frame: Frame,
+        *,
+        signed_out: Callable[[Session], None],
     ) -> None:
+        """`signed_out` ends what else a session has open."""
         self._services = services
         self._sessions = sessions
         self._doorkeeper = doorkeeper
         self._frame = frame
+        self._signed_out = signed_out
 
     async def session_of(self, request: Request) -> Session | None:
         """The session of whoever asks for a page, if there is one whose key still is."""
@@ -71,6 +80,8 @@ class SigningIn:
         session = self._session(request)
         said = (await self._fields(request)).get("csrf", "")
         if session is None or hmac.compare_digest(said.encode(), session.csrf.encode()):
+            if session is not None:
+                self._signed_out(session)
             return see("/login", self._cookie(request, "", max_age_s=0))
         return self._shown(403, "Sign out from the console itself.")
 

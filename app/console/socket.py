@@ -10,8 +10,10 @@ A socket ends with its session, at the latest `CHECK_S` after the session's key 
 """
 
 import asyncio
+import contextlib
 import json
 import logging
+from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
@@ -71,9 +73,15 @@ class ConsoleSocket:
         self._sockets_max = services.limits.console_sockets_max
         self._sessions = sessions
         self._doorkeeper = doorkeeper
-        self._topics = topics
-        self._hello_timeout_s = hello_timeout_s
-        self._check_s = check_s
+        self.topics = topics
+        self.hello_timeout_s = hello_timeout_s
+        self.check_s = check_s
+        self._open: defaultdict[str, set[asyncio.Event]] = defaultdict(set)  # by their session
+
+    def end(self, session: Session) -> None:
+        """Closes the sockets of a session: its browser has signed out."""
+        for over in self._open.get(session.csrf, ()):
+            over.set()
 
     async def endpoint(self, websocket: WebSocket) -> None:
         session = self._sessions.find(_header(websocket, "cookie"))
@@ -95,7 +103,7 @@ class ConsoleSocket:
         stats.console_sockets += 1
         try:
             try:
-                async with asyncio.timeout(self._hello_timeout_s):
+                async with asyncio.timeout(self.hello_timeout_s):
                     raw = await _next(websocket)
             except TimeoutError:
                 return self._limited("hello", LATE)
@@ -120,21 +128,24 @@ class ConsoleSocket:
         if not session.is_from_our_page(csrf.encode("utf-8", "replace")):
             return NOT_OUR_PAGE
         word, _, rest = topic.partition(":")
-        if not self._topics.knows(topic) or (word == "post") is not is_post_id(rest):
+        if not self.topics.knows(topic) or (word == "post") is not is_post_id(rest):
             return BAD_MESSAGE
         return topic
 
     async def _watch(self, websocket: WebSocket, session: Session, name: str) -> Ending:
-        async with self._topics.watch(name) as (topic, watcher, telling):
+        async with self.topics.watch(name) as (topic, watcher, telling):
+            over = asyncio.Event()
             works: list[Coroutine[Any, Any, Ending]] = [
                 self._hear(websocket, topic),
                 _tell(websocket, watcher),
-                self._check(session),
+                self._check(session, over),
             ]
             tasks = [asyncio.create_task(work, name="console socket") for work in works]
+            self._open[session.csrf].add(over)
             try:
                 await asyncio.wait((*tasks, telling), return_when=asyncio.FIRST_COMPLETED)
             finally:
+                self._close(session, over)
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,13 +171,22 @@ class ConsoleSocket:
                 return BAD_MESSAGE
             topic.nudge()
 
-    async def _check(self, session: Session) -> Ending:
+    def _close(self, session: Session, over: asyncio.Event) -> None:
+        sockets = self._open[session.csrf]
+        sockets.discard(over)
+        if not sockets:
+            del self._open[session.csrf]
+
+    async def _check(self, session: Session, over: asyncio.Event) -> Ending:
         """Returns when the session is over."""
         while True:
             left_s = self._sessions.left_s(session)
             if left_s <= 0:
                 return SESSION_OVER
-            await asyncio.sleep(min(left_s, self._check_s))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, self.check_s)):
+                    await over.wait()
+                return SESSION_OVER
             try:
                 if await self._doorkeeper.caller_of(session) is None:
                     return SESSION_OVER
