@@ -12,7 +12,6 @@ from starlette.routing import WebSocketRoute
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from app.api.app import create_app
 from app.api.http import HttpLimits
 from app.api.services import Limits
 from app.api.sessions import Sessions
@@ -80,13 +79,11 @@ async def console(single_store: Store) -> AsyncIterator[Console]:
         limits=replace(Limits(), console_sockets_max=SOCKETS_MAX),
         sessions=Sessions(Sealer(bytes(32)), session_s=SESSION_S, clock=clock),
     )
-    app = create_app(services, pages)
-    [endpoint] = [each.endpoint.__self__ for each in app.routes if isinstance(each, WebSocketRoute)]
     limits = HttpLimits(stall_timeout_s=0.3)
-    async with (
-        serve(services) as api,
-        served(api, limits, app, PATH) as made,
-    ):
+    async with serve(services, pages) as api, served(api, limits, api.app, PATH) as made:
+        [endpoint] = [
+            route.endpoint.__self__ for route in api.app.routes if isinstance(route, WebSocketRoute)
+        ]
         console = Console(api, made, clock, endpoint)
         async with httpx.AsyncClient(base_url=made.base, verify=False) as browser:
             await browser.post("/login", data={"key": api.secrets["admin"]})

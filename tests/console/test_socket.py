@@ -234,6 +234,7 @@ async def test_a_page_that_reads_nothing_is_cut_off(console: Console):
         [(topic, _)] = console.endpoint.topics._running.values()
         [watcher] = topic.watchers
         watcher._pending.extend([big] * 200)
+        watcher._news.set()
         await wait_until(lambda: console.stats.console_sockets == 0)
         assert console.served.connections.stalled == 1
 
