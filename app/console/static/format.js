@@ -14,6 +14,7 @@ export const rate = (value) => (value > 0 && value < 10 ? value.toFixed(1) : sho
 /** Milliseconds with their unit; "–" for none. */
 export function ms(value) {
   if (value == null) return "–";
+  if (value === 0) return "0";
   if (value < 10) return `${value.toFixed(1)} ms`;
   if (value < 1000) return `${Math.round(value)} ms`;
   return duration(value / 1000);

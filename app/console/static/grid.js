@@ -103,7 +103,7 @@ export class Grid {
     const style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--${name}`).trim();
     this.ink = colour("mark");
-    const inner = Math.max(this.pitch - 4, 7);
+    const inner = Math.max(this.pitch - 3, 7);
     return STATES.map((state) => {
       const sprite = document.createElement("canvas");
       sprite.width = sprite.height = Math.ceil(this.pitch * this.ratio);

@@ -10,8 +10,6 @@ const QUEUES = {
   posts: "posts to fan out",
   deliveries: "slices to send",
   redeliveries: "retries that are due",
-  retries: "retries to come",
-  dead: "dead letters",
 };
 const CHANNELS = [
   { name: "webhooks", style: "webhook" },
@@ -114,7 +112,7 @@ function showLeases(leases, shards) {
     ...Array.from({ length: shards }, (_, shard) => el("th", { scope: "col" }, `shard ${shard}`))));
   list.replaceChildren(...roles.map((role) => el("tr", {}, el("th", { scope: "row" }, role),
     ...leases.filter((lease) => lease.role === role).map((lease) => (lease.holder
-      ? el("td", { title: lease.holder }, el("code", {}, lease.holder.slice(-8)))
+      ? el("td", { title: lease.holder }, el("code", {}, lease.holder.split("-").at(-1)))
       : el("td", { class: "nobody" }, "nobody"))))));
 }
 

@@ -6,6 +6,7 @@ import { el, say, svg } from "./dom.js";
 const LEFT = 44;
 const BOTTOM = 18;
 const TOP = 6;
+const SPAN_MIN_MS = 60_000; // of a plot that has just begun
 
 /** A round number not below a value: 1, 2 or 5 with zeros. */
 export function niceTop(value) {
@@ -53,8 +54,10 @@ export class LinePlot {
     const { width, height } = this.drawing.getBoundingClientRect();
     if (!width || !this.points.length) return;
     const end = this.points.at(-1).at;
+    const minutes = Math.ceil(Math.max(end - this.points[0].at, SPAN_MIN_MS) / 60_000);
+    const spanMs = Math.min(minutes * 60_000, this.spanMs);
     const bottom = height - BOTTOM;
-    const x = (at) => LEFT + (width - LEFT) * (1 - (end - at) / this.spanMs);
+    const x = (at) => LEFT + (width - LEFT) * (1 - (end - at) / spanMs);
     const top = niceTop(Math.max(...this.points.flatMap((point) => point.values.map((value) => value ?? 0))));
     const y = (value) => bottom - (bottom - TOP) * Math.min(value / top, 1);
     const parts = [];
@@ -62,8 +65,7 @@ export class LinePlot {
       parts.push(svg("line", { class: "axis", x1: LEFT, x2: width, y1: y(top * share), y2: y(top * share) }));
       parts.push(svg("text", { x: LEFT - 8, y: y(top * share) + 4, "text-anchor": "end" }, this.format(top * share)));
     }
-    const minutes = this.spanMs / 60_000;
-    parts.push(svg("text", { x: LEFT, y: height - 3 }, `${minutes} min ago`));
+    parts.push(svg("text", { x: LEFT, y: height - 3 }, `${spanMs / 60_000} min ago`));
     parts.push(svg("text", { x: width, y: height - 3, "text-anchor": "end" }, "now"));
     this.series.forEach((one, index) => parts.push(...this.#line(one, index, x, y, bottom)));
     const shown = this.#shown(x, width);

@@ -305,6 +305,7 @@ async function showPost() {
       found.version > 1 ? ["Changed", el("span", { title: exact(found.updated_at) }, time(found.updated_at))] : null,
       found.deleted ? ["Deleted", "yes: what was still to be sent is cancelled"] : null,
     ]);
+    part("excerpt").textContent = JSON.stringify(found.data);
     part("data").textContent = JSON.stringify(found.data, null, 2);
   } catch (problem) {
     if (problem.status !== 404) toast(problem.message, true);
