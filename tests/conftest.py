@@ -1,6 +1,7 @@
 """The store for tests: the bundled server and a cluster of it, started when first asked for."""
 
 from asyncio import AbstractEventLoop
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,18 @@ from tests.store_servers import Pair, StoreCluster
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], AbstractEventLoop]]:
     """The loop that the service runs on."""
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last lines say which tests in a browser did not run: nobody reads the dots."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.getreports("skipped")
+        if report.nodeid.startswith("tests/browser/")
+    )
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} tests in a browser did not run: {reason}")
 
 
 @pytest.fixture(autouse=True)

@@ -4,18 +4,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import httpx
+from starlette.applications import Starlette
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from app.api.app import create_app, running
+from app.api.services import Services
 from app.commands.api import make_sealer, make_services
 from app.commands.gateway import make_gateway
 from app.commands.opening import Opened
 from app.commands.process import process_metrics
+from app.console.pages import pages
 from app.settings import Settings
 from app.store.client import Store
 from app.store.schema import open_schema
@@ -41,7 +44,11 @@ SETTINGS = {
 class Service:
     """Calls of a client with the admin key, and sockets."""
 
-    def __init__(self, http: httpx.AsyncClient, gateway_port: int) -> None:
+    def __init__(
+        self, services: Services, app: Starlette, http: httpx.AsyncClient, gateway_port: int
+    ) -> None:
+        self.services = services
+        self.app = app
         self.http = http
         self.gateway_port = gateway_port
 
@@ -97,6 +104,9 @@ class Service:
             yield socket
 
 
+Made = TypeVar("Made", bound=Service)
+
+
 class Socket:
     """An open socket; `next` is the next frame, as an object."""
 
@@ -131,8 +141,8 @@ class Socket:
 
 
 @asynccontextmanager
-async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
-    """Api, gateway and worker on `store`; `changes` are settings."""
+async def serve(store: Store, make: type[Made] = Service, **changes: object) -> AsyncIterator[Made]:
+    """Api with its console, gateway and worker on `store`; `changes` are settings."""
     settings = Settings.model_validate({**SETTINGS, **changes})
     stop = asyncio.Event()
     opened = Opened(store, await open_schema(store, settings.shards), stop)
@@ -152,10 +162,11 @@ async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
         # Also when the test has failed: a server that is not closed hangs the end of the loop.
         open_.push_async_callback(asyncio.wait, running_, timeout=20)
         open_.callback(stop.set)
-        transport = httpx.ASGITransport(create_app(services))
+        app = create_app(services, pages)
+        transport = httpx.ASGITransport(app)
         headers = {"authorization": f"Bearer {ADMIN_KEY}"}
         http = httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers)
-        yield Service(await open_.enter_async_context(http), port)
+        yield make(services, app, await open_.enter_async_context(http), port)
 
 
 def is_same(pushed: dict[str, Any], post: dict[str, Any]) -> bool:

@@ -1,0 +1,27 @@
+"""Windows of the browser, each in a context of its own."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+from playwright.async_api import Browser, Page
+
+from tests.browser.complaints import Complaints
+
+WAIT_MS = 10_000.0  # for whatever a test waits for in a page
+
+
+class Windows:
+    """Opens windows; the complaints of each are heard."""
+
+    def __init__(self, browser: Browser, complaints: Complaints, open_: AsyncExitStack) -> None:
+        self._browser = browser
+        self._complaints = complaints
+        self._open = open_
+
+    async def open(self, **options: Any) -> Page:
+        """A window in a new context, as of another person; `options` are the context's."""
+        context = await self._browser.new_context(**options)
+        self._open.push_async_callback(context.close)
+        context.set_default_timeout(WAIT_MS)
+        self._complaints.listen_to(context)
+        return await context.new_page()
