@@ -92,7 +92,9 @@ def _path(page: str) -> str:
     return page.replace("{post}", "01kg9ys7g0d2pf2d03").replace("{endpoint}", "ky77tv2v00")
 
 
-@pytest.mark.parametrize("path", ["/posts/x", "/posts/<b>", "/endpoints/UPPERCASE0", "/console/zzz"])
+@pytest.mark.parametrize(
+    "path", ["/posts/x", "/posts/<b>", "/endpoints/UPPERCASE0", "/console/zzz"]
+)
 async def test_a_page_of_nothing_is_not_found_and_shows_nothing_of_what_was_asked(
     browser: Browser, path: str
 ):

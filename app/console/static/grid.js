@@ -4,6 +4,7 @@
 import { drawMark, STATES } from "./marks.js";
 
 const SIZES = [[60, 26], [400, 20], [1500, 16], [6000, 13], [Infinity, 11]]; // [up to, pitch in px]
+const NARROW = 500; // px: a phone, where fewer marks stand in a row
 const FLASH_MS = 700;
 const DIMMED = 0.12;
 
@@ -77,7 +78,8 @@ export class Grid {
 
   #layOut(anew = false) {
     const width = this.canvas.parentElement.clientWidth - this.#padding();
-    const pitch = SIZES.find(([upTo]) => this.size <= upTo)[1];
+    const roomy = SIZES.find(([upTo]) => this.size <= upTo)[1];
+    const pitch = width < NARROW ? Math.max(roomy - 3, 10) : roomy;
     const columns = Math.max(Math.floor(width / pitch), 1);
     const rows = Math.max(Math.ceil(this.size / columns), 1);
     const ratio = window.devicePixelRatio || 1;
