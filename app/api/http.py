@@ -222,7 +222,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._unread = 0
         self._cancel_alarm()
         super().on_message_complete()
-        if self.parser.should_upgrade() and self._should_upgrade():
+        if self.parser and self.parser.should_upgrade() and self._should_upgrade():
             return
         if self.cycle.response_complete:  # uvicorn's own timer ended with the first byte since
             self._set_alarm(self.timeout_keep_alive, self._on_late_head)
