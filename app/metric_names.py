@@ -84,6 +84,15 @@ RATE_NAMES_FORGOTTEN = counter(
     "Users, keys, authors and addresses that made room for others before they had all back.",
     "limit",
 )
+CONSOLE_SOCKETS_OPEN = gauge(
+    API, "moments_console_sockets_open", "Browsers that watch the console live."
+)
+CONSOLE_LIMITS = counter(
+    API,
+    "moments_console_limits_total",
+    "Times that what browsers watch, or say, was more than may be, by the limit reached.",
+    "limit",
+)
 POSTS_ACCEPTED = counter(API, "moments_posts_accepted_total", "Posts answered with 202.")
 POSTS_REFUSED = counter(
     API, "moments_posts_refused_total", "Posts turned away because the backlog is full."

@@ -24,6 +24,7 @@ from app.store.bodies import Bodies
 from app.store.inbox import Inbox
 from app.store.nodes import BLOCK_MS, Node
 from app.store.posts import Posts
+from app.store.processes import Publisher, published
 from app.tokens import has_token_keys
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
             gateway = make_gateway(settings, opened, metrics, tracer)
             await gateway.start_on(listener)
             settle_memory()
-            async with told_bounds(metrics), watched_loop(metrics):
+            telling = published(snapshots_of(gateway, opened, metrics))
+            async with told_bounds(metrics), watched_loop(metrics), telling:
                 await gateway.run(stop)
 
 
@@ -71,9 +73,15 @@ def make_gateway(
         operations=Operations(unready=_readiness(node), metrics=metrics.render),
         watch=opened.watch().run,
         tracer=tracer,
+        id_=node.id,
     )
     register(metrics, gateway.stats)
     return gateway
+
+
+def snapshots_of(gateway: Gateway, opened: Opened, metrics: Metrics) -> Publisher:
+    """What tells others how this gateway is."""
+    return Publisher(opened.store, opened.meta.shards, gateway.id, "gateway", metrics)
 
 
 def _readiness(node: Node) -> Callable[[], str | None]:

@@ -9,12 +9,13 @@ from app.commands.api import make_sealer
 from app.commands.egress import check_egress
 from app.commands.environment import variable
 from app.commands.loop_lag import watched_loop
-from app.commands.opening import opened_store
+from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import Work, process_metrics, settle_memory
 from app.commands.tracing import traced
 from app.metrics import Metrics
 from app.settings import Settings
+from app.store.processes import Publisher, published
 from workers.metrics import register
 from workers.ops import serve_ops
 from workers.supervisor import ROLES, Worker
@@ -44,13 +45,19 @@ def worker_of(roles: Collection[str] | None) -> Work:
             metrics = process_metrics("worker", opened.store.traffic, tracer)
             register(metrics, worker.stats)
             settle_memory()
-            async with told_bounds(metrics), watched_loop(metrics):
+            telling = published(snapshots_of(worker, opened, metrics))
+            async with told_bounds(metrics), watched_loop(metrics), telling:
                 if settings.ops_port:
                     await _run_with_ops(settings, worker, metrics, stop)
                 else:
                     await worker.run(stop)
 
     return run_worker
+
+
+def snapshots_of(worker: Worker, opened: Opened, metrics: Metrics) -> Publisher:
+    """What tells others how this worker is."""
+    return Publisher(opened.store, opened.meta.shards, worker.id, "worker", metrics)
 
 
 async def _run_with_ops(
