@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import httpx
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
@@ -39,11 +40,12 @@ SETTINGS = {
 
 
 class Service:
-    """Calls of a client with the admin key, and sockets."""
+    """Calls of a client with the admin key, and sockets. `app` is the api, to be served."""
 
-    def __init__(self, http: httpx.AsyncClient, gateway_port: int) -> None:
+    def __init__(self, http: httpx.AsyncClient, gateway_port: int, app: ASGIApp) -> None:
         self.http = http
         self.gateway_port = gateway_port
+        self.app = app
 
     async def call(self, method: str, path: str, body: object = None, **headers: str) -> Any:
         """The JSON of the answer, which has to be a success."""
@@ -152,10 +154,11 @@ async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
         # Also when the test has failed: a server that is not closed hangs the end of the loop.
         open_.push_async_callback(asyncio.wait, running_, timeout=20)
         open_.callback(stop.set)
-        transport = httpx.ASGITransport(create_app(services))
+        app = create_app(services)
+        transport = httpx.ASGITransport(app)
         headers = {"authorization": f"Bearer {ADMIN_KEY}"}
         http = httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers)
-        yield Service(await open_.enter_async_context(http), port)
+        yield Service(await open_.enter_async_context(http), port, app)
 
 
 def is_same(pushed: dict[str, Any], post: dict[str, Any]) -> bool:
