@@ -17,7 +17,7 @@ from moments_client import (
     Reset,
     State,
     Subscription,
-    SubscriptionEnded,
+    SubscriptionClosed,
     UnexpectedAnswer,
     Unreachable,
     subscribe,
@@ -206,6 +206,16 @@ async def test_a_hole_is_not_passed_over():
     assert peer.requests[1][0]["after"] == "1"
 
 
+async def test_a_gateway_that_never_greets_is_left(monkeypatch: pytest.MonkeyPatch):
+    async def mute(peer: Peer) -> None:
+        await peer.listen()
+
+    monkeypatch.setattr(module, "HELLO_TIMEOUT_S", 0.1)
+    async with gateway(mute, sequence(events_of(1))) as peer, subscribe(peer.url, "t") as events:
+        assert offsets(await take(events, 1)) == [1]
+    assert len(peer.requests) == 2
+
+
 async def test_gaps_and_resets_are_told_between_the_events():
     told: list[object] = []
 
@@ -251,7 +261,7 @@ async def test_a_code_that_says_not_to_come_back_is_obeyed(code: int):
         subscribe(peer.url, "t") as events,
     ):
         assert offsets(await take(events, 1)) == [1]
-        with pytest.raises(SubscriptionEnded) as caught:
+        with pytest.raises(SubscriptionClosed) as caught:
             await take(events, 1)
         assert events.state is State.CLOSED
         with pytest.raises(StopAsyncIteration):
@@ -273,7 +283,7 @@ async def test_any_other_code_is_a_reason_to_come_back(code: int):
 @pytest.mark.parametrize("status", [400, 403, 404, 426, 431])
 async def test_a_refusal_that_stays_one_is_told(status: int):
     async with gateway(status) as peer, subscribe(peer.url, "t") as events:
-        with pytest.raises(SubscriptionEnded, match=f"refused with {status}") as caught:
+        with pytest.raises(SubscriptionClosed, match=f"refused with {status}") as caught:
             await take(events, 1)
     assert caught.value.code == status
     assert len(peer.requests) == 1
@@ -343,7 +353,7 @@ async def test_an_expired_token_is_replaced_and_a_fixed_one_is_the_end():
         gateway(sequence(closing(4002, "token expired"))) as peer,
         subscribe(peer.url, "fixed") as events,
     ):
-        with pytest.raises(SubscriptionEnded, match="token expired"):
+        with pytest.raises(SubscriptionClosed, match="token expired"):
             await take(events, 1)
 
 
@@ -363,7 +373,7 @@ async def test_a_new_token_that_is_refused_is_not_tried_again_and_again():
         gateway(sequence(closing(4001)), 401, 401, 401) as peer,
         subscribe(peer.url, lambda: next(given)) as events,
     ):
-        with pytest.raises(SubscriptionEnded) as caught:
+        with pytest.raises(SubscriptionClosed) as caught:
             await take(events, 1)
     assert caught.value.code == 401
     assert [token for _, token in peer.requests] == ["token-0", "token-0", "token-1"]

@@ -153,6 +153,12 @@ async def test_what_fails_in_the_application_is_asked_for_again(shop: Shop):
     assert (await shop.ask(body, signed(body))).status_code == 500
 
 
+async def test_what_is_longer_than_a_webhook_is_not_read(shop: Shop):
+    body = b"x" * (3 * 1024 * 1024)  # more than Django's own limit, too
+    assert 400 <= (await shop.ask(body, signed(body))).status_code < 500
+    assert shop.events == []
+
+
 # Whatever the framework.
 
 

@@ -13,7 +13,7 @@ MomentsError
 │   └── Unavailable          503: not now; `retry_after_s` says when it may
 ├── Unreachable              no answer: nobody there, the connection broke, no time was left
 ├── UnexpectedAnswer         an answer, but none of this service
-├── SubscriptionEnded        a socket was closed, or refused, for good
+├── SubscriptionClosed       a socket was closed, or refused, for good
 └── InvalidWebhook           a request that does not come from the service, or not as it does
 """
 
@@ -116,7 +116,7 @@ class UnexpectedAnswer(MomentsError):
     """What came is not what this service says: is the URL that of another?"""
 
 
-class SubscriptionEnded(MomentsError):
+class SubscriptionClosed(MomentsError):
     """The socket is closed and would be closed again: `code` and `reason` are the gateway's.
 
     `code` is a websocket close code (4500 and up), or the HTTP status that refused the socket.

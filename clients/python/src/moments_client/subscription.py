@@ -22,7 +22,7 @@ from moments_client.backoff import full_jitter_s
 from moments_client.credential import Credential, TokenSource, read_credential
 from moments_client.errors import (
     ServerFault,
-    SubscriptionEnded,
+    SubscriptionClosed,
     TooMany,
     Unavailable,
     UnexpectedAnswer,
@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 PATH = "/v1/socket"
 FIRST_S, LONGEST_S = 0.5, 20.0  # of the waits between connections
 OPEN_TIMEOUT_S = 10.0
+HELLO_TIMEOUT_S = 15.0  # from an open socket to its first message
 CLOSE_TIMEOUT_S = 5.0
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_MAX = 64  # messages read ahead of the consumer; then the gateway has to wait
@@ -77,7 +78,7 @@ class Subscription:
     not comes again to whoever connects next; with `ack="auto"` it counts as delivered once it was
     sent.
 
-    Raises `SubscriptionEnded` when the gateway says not to come back, and what the token's source
+    Raises `SubscriptionClosed` when the gateway says not to come back, and what the token's source
     raises, unless that may go away (`Unreachable`, `Unavailable`, `TooMany`, `ServerFault`).
     """
 
@@ -114,6 +115,7 @@ class Subscription:
         self._credential: Credential | None = None
         self._is_proven = False  # the credential has opened a socket
         self._renew_at: float | None = None
+        self._hello_by: float | None = None
         self._opened_at = 0.0
         self._failures = 0
         self._asked_s = 0.0
@@ -162,7 +164,7 @@ class Subscription:
                 elif (event := await self._receive(self._socket)) is not None:
                     self._out = event
                     return event
-        except (SubscriptionEnded, UnexpectedAnswer):
+        except (SubscriptionClosed, UnexpectedAnswer):
             await self.close()
             raise
         raise StopAsyncIteration
@@ -178,10 +180,10 @@ class Subscription:
     async def _receive(self, socket: ClientConnection) -> Event | None:
         """The event of the next message, if it brings one."""
         try:
-            async with asyncio.timeout_at(self._renew_at):
+            async with asyncio.timeout_at(self._hello_by or self._renew_at):
                 raw = await socket.recv()
         except TimeoutError:
-            await self._renew(socket)
+            await (self._renew(socket) if self._hello_by is None else self._leave("no hello"))
             return None
         except ConnectionClosed:
             await self._drop_socket()
@@ -190,9 +192,7 @@ class Subscription:
         try:
             told = self._follower.take(self._encoding.decode(raw))
         except HoleError as hole:
-            log.warning("a hole in the log: connecting again", extra={"reason": str(hole)})
-            await self._drop_socket()
-            self._failed()
+            await self._leave(f"a hole in the log: {hole}")
             return None
         if not told:  # what comes again was not acknowledged, as far as the gateway knows
             self._ack_again()
@@ -205,7 +205,7 @@ class Subscription:
     async def _hear(self, told: Hello | Reset | Gap | Goodbye) -> None:
         match told:
             case Hello():
-                self._is_proven = True
+                self._is_proven, self._hello_by = True, None
                 self._set_state(State.OPEN)
                 self._ack_again(told.cursor)
             case Gap():
@@ -252,6 +252,7 @@ class Subscription:
             self._failed(error)
         else:
             self._socket, self._opened_at = socket, time.monotonic()
+            self._hello_by = asyncio.get_running_loop().time() + HELLO_TIMEOUT_S
             if self._ack == "explicit":
                 self._acks = Acks(partial(self._send_ack, socket))
             if self._closing.is_set():
@@ -300,12 +301,18 @@ class Subscription:
         if socket is not None:
             await socket.close()
 
+    async def _leave(self, reason: str) -> None:
+        """Leaves a socket that is of no use, to connect again."""
+        log.warning("connecting again", extra={"reason": reason})
+        await self._drop_socket()
+        self._failed()
+
     def _judge_close(self, code: int | None, reason: str) -> None:
-        """Raises `SubscriptionEnded` where coming back is of no use."""
+        """Raises `SubscriptionClosed` where coming back is of no use."""
         if self._closing.is_set():
             return
         if code in _FINAL_CODES:
-            raise SubscriptionEnded(code or 0, reason)
+            raise SubscriptionClosed(code or 0, reason)
         if code == _TOKEN_EXPIRED:
             self._drop_credential(code, reason)
         self._failed()
@@ -314,7 +321,7 @@ class Subscription:
         response = error.response
         status, said = response.status_code, detail_of(response)
         if 400 <= status < 500 and status not in _LATER_STATUSES:
-            raise SubscriptionEnded(status, said)
+            raise SubscriptionClosed(status, said)
         if status == 401:
             self._drop_credential(status, said)
         self._asked_s = retry_after_of(response)
@@ -350,7 +357,7 @@ class Subscription:
     def _drop_credential(self, code: int, reason: str) -> None:
         """Makes room for a new token; one that was new, or is all there is, is not tried again."""
         if not callable(self._token) or not self._is_proven:
-            raise SubscriptionEnded(code, reason)
+            raise SubscriptionClosed(code, reason)
         self._credential = None
 
     # Out.

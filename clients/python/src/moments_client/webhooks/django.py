@@ -36,7 +36,7 @@ def webhook(*secrets: str) -> Callable[[Handler], View]:
     A request that is not signed with one of `secrets` is answered with 4xx and the reason, a
     challenge is echoed, a ping accepted; an event is accepted with 204 when the function returns.
     When it raises, the answer is Django's 500, and the event is sent again. The view is exempt from
-    CSRF tokens: the signature says who sends.
+    CSRF tokens: the signature says who sends. `DATA_UPLOAD_MAX_MEMORY_SIZE` bounds the body.
     """
     receiver = Receiver(*secrets)
 

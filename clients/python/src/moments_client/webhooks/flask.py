@@ -4,16 +4,17 @@ from collections.abc import Callable
 from functools import wraps
 
 from flask import Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from moments_client.errors import InvalidWebhook
 from moments_client.webhooks.receiver import Challenge, Receiver, WebhookEvent
-from moments_client.webhooks.reply import DONE, Reply, echo, refusal
+from moments_client.webhooks.reply import BODY_BYTES_MAX, DONE, Reply, echo, refusal, too_large
 
 Handler = Callable[[WebhookEvent], None]
 View = Callable[[], Response]
 
 
-def webhook(*secrets: str) -> Callable[[Handler], View]:
+def webhook(*secrets: str, body_bytes_max: int = BODY_BYTES_MAX) -> Callable[[Handler], View]:
     """Makes a view of a function that takes events.
 
     A request that is not signed with one of `secrets` is answered with 4xx and the reason, a
@@ -25,8 +26,11 @@ def webhook(*secrets: str) -> Callable[[Handler], View]:
     def decorate(handler: Handler) -> View:
         @wraps(handler)
         def view() -> Response:
-            # Before anything reads `request.form` or `request.json`: the body as it came.
-            body, query = request.get_data(), request.query_string
+            request.max_content_length = body_bytes_max
+            try:
+                body, query = request.get_data(), request.query_string  # as it came
+            except RequestEntityTooLarge:
+                return _response(too_large(body_bytes_max))
             try:
                 received = receiver.receive(body, list(request.headers.items()), query)
             except InvalidWebhook as error:

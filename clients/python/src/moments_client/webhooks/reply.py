@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from moments_client.errors import InvalidWebhook
 from moments_client.webhooks.receiver import Challenge
 
+BODY_BYTES_MAX = 1024 * 1024  # the service sends a quarter of that, unless it is set up otherwise
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 
 
@@ -19,6 +20,11 @@ class Reply:
 
 
 DONE = Reply(204)
+
+
+def too_large(bytes_max: int) -> Reply:
+    """What is longer than any webhook is not read to its end, whoever sends it."""
+    return Reply(413, f"a webhook has at most {bytes_max} bytes\n".encode())
 
 
 def echo(challenge: Challenge) -> Reply:

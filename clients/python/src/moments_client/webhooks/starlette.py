@@ -9,13 +9,13 @@ from starlette.responses import Response
 
 from moments_client.errors import InvalidWebhook
 from moments_client.webhooks.receiver import Challenge, Receiver, WebhookEvent
-from moments_client.webhooks.reply import DONE, Reply, echo, refusal
+from moments_client.webhooks.reply import BODY_BYTES_MAX, DONE, Reply, echo, refusal, too_large
 
 Handler = Callable[[WebhookEvent], Awaitable[None]] | Callable[[WebhookEvent], None]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def webhook(*secrets: str) -> Callable[[Handler], Endpoint]:
+def webhook(*secrets: str, body_bytes_max: int = BODY_BYTES_MAX) -> Callable[[Handler], Endpoint]:
     """Makes an endpoint of a function that takes events.
 
     A request that is not signed with one of `secrets` is answered with 4xx and the reason, a
@@ -27,7 +27,9 @@ def webhook(*secrets: str) -> Callable[[Handler], Endpoint]:
 
     def decorate(handler: Handler) -> Endpoint:
         async def endpoint(request: Request) -> Response:
-            body, query = await request.body(), request.scope["query_string"]
+            body, query = await _read(request, body_bytes_max), request.scope["query_string"]
+            if body is None:
+                return _response(too_large(body_bytes_max))
             try:
                 received = receiver.receive(body, request.headers, query)
             except InvalidWebhook as error:
@@ -42,6 +44,16 @@ def webhook(*secrets: str) -> Callable[[Handler], Endpoint]:
         return endpoint
 
     return decorate
+
+
+async def _read(request: Request, bytes_max: int) -> bytes | None:
+    """The raw body; None when it is longer than that."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            return None
+    return bytes(body)
 
 
 async def _call(handler: Handler, event: WebhookEvent) -> None:
