@@ -31,6 +31,8 @@ T = TypeVar("T")
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 _LATER = frozenset({502, 503, 504})  # 502 and 504 are those of a proxy in front
 _MEMBERS = frozenset({"type", "title", "status", "detail", "errors", "instance"})
+# The service ends connections that were idle for 5 s: what is sent just then would be lost.
+_LIMITS = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2.0)
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
@@ -87,7 +89,7 @@ class Transport:
         self.url = url.rstrip("/")
         self._headers = {"authorization": f"Bearer {key}", "accept": "application/json"}
         self._retries = retries
-        self._http = http or httpx.AsyncClient()
+        self._http = http or httpx.AsyncClient(limits=_LIMITS)
         self._closes = http is None
 
     async def close(self) -> None:
@@ -154,7 +156,7 @@ class Transport:
             raise Unreachable(
                 f"{self.url} did not answer within {limit_s:.1f} s", was_sent=True
             ) from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             told = str(error) or type(error).__name__
             never_sent = isinstance(error, _NEVER_SENT)
             raise Unreachable(
