@@ -4,6 +4,7 @@ Modules are imported when their command runs: a socket client needs no web frame
 """
 
 import asyncio
+import json
 import os
 import sys
 from enum import StrEnum
@@ -17,7 +18,9 @@ from app import __version__
 cli = typer.Typer(
     name="moments",
     help="Pushes every post to every friend, by webhook and by websocket.",
-    add_completion=False,
+    epilog="Ends with 0 when all went well, 1 when something failed or is to be changed, 2 when "
+    "it was called or configured wrongly, 130 when Ctrl+C cut it off.",
+    add_completion=True,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -61,13 +64,14 @@ def up(
     workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes.")] = 1,
     gateway: Annotated[bool, typer.Option(help="With a gateway for websockets.")] = True,
     api_only: Annotated[bool, typer.Option(help="No gateway, no worker.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Starts store, api, gateway and workers, and stops them in order."""
     from app.commands.up import Options, up
 
     if api_only:
         workers, gateway = 0, False
-    asyncio.run(up(Options(data, host, port, gateway_port, workers, gateway)))
+    asyncio.run(up(Options(data, host, port, gateway_port, workers, gateway, as_json)))
 
 
 @cli.command()
@@ -138,26 +142,28 @@ def tail(
     key: Key = None,
     api: Api = None,
     data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
     """Shows what is pushed to a user, frame by frame."""
     from app.commands.api_client import client_for
     from app.commands.tail import Options, gateway_url, new_tokens, tail
 
     new_token = None if token else new_tokens(client_for(api, key, data), user)
-    options = Options(url or gateway_url(), token, new_token, after, ack, msgpack)
+    options = Options(url or gateway_url(), token, new_token, after, ack, msgpack, as_json)
     asyncio.run(tail(options))
 
 
 @cli.command()
 def demo(
     seed: Annotated[int, typer.Option(help="Other people, friends and drops.")] = 1,
+    as_json: Json = False,
 ) -> None:
     """Shows the service at work on this machine, and checks that all comes as it should."""
     import uvloop
 
     from app.demo.run import demo
 
-    uvloop.run(demo(seed))
+    uvloop.run(demo(seed, as_json=as_json))
 
 
 @cli.command()
@@ -207,12 +213,13 @@ def revoke_key(
     key: Key = None,
     api: Api = None,
     data: Data = DATA,
+    as_json: Json = False,
 ) -> None:
     """Revokes an API key."""
     from app.commands import access
     from app.commands.api_client import client_for
 
-    access.revoke_key(client_for(api, key, data), key_id)
+    access.revoke_key(client_for(api, key, data), key_id, as_json=as_json)
 
 
 @cli.command()
@@ -247,9 +254,9 @@ def rotate_secret_key(data: Data = DATA, as_json: Json = False) -> None:
 
 
 @cli.command()
-def version() -> None:
+def version(as_json: Json = False) -> None:
     """Prints the version."""
-    typer.echo(__version__)
+    typer.echo(json.dumps({"version": __version__}) if as_json else __version__)
 
 
 def main() -> None:

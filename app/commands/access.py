@@ -68,8 +68,11 @@ def _all_keys(api: ApiClient) -> list[dict[str, Any]]:
     raise CommandFailed("the list of keys does not end: this is no api of moments")
 
 
-def revoke_key(api: ApiClient, key_id: str) -> None:
+def revoke_key(api: ApiClient, key_id: str, *, as_json: bool) -> None:
     api.call("DELETE", f"/v1/keys/{quote(key_id, safe='')}")
+    if as_json:
+        say(json.dumps({"revoked": key_id}))
+        return
     note(f"key {key_id} is revoked; every process knows within two seconds")
 
 

@@ -1,15 +1,25 @@
 """All processes of one `moments up`: started together, stopped stage by stage."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Protocol
 
 from app.commands.children import Report
+from app.commands.progress import SHOWN_AFTER_S
 from app.errors import CommandFailed
 
 _REMIND_EVERY_S = 30.0
+_SHOW_EVERY_S = 0.2
+
+# How many are ready, of how many, and the names of the others.
+Waiting = Callable[[int, int, Sequence[str]], Awaitable[None]]
+
+
+async def _show_nothing(ready: int, total: int, others: Sequence[str]) -> None:
+    pass
 
 
 class Member(Protocol):
@@ -36,9 +46,13 @@ class Stage:
 class Crew:
     """The members, and what is told of them as a whole."""
 
-    def __init__(self, stages: Sequence[Stage], report: Report) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], report: Report, on_waiting: Waiting = _show_nothing
+    ) -> None:
+        """`on_waiting` is told again and again how far the start is."""
         self._stages = stages
         self._report = report
+        self._on_waiting = on_waiting
         self._members = list(chain.from_iterable(stage.members for stage in stages))
         self._failed = asyncio.Event()
         self._failure: CommandFailed | None = None
@@ -57,6 +71,7 @@ class Crew:
             announcement = tasks.create_task(self._announce(on_ready), name="announcement")
             await _first(asked, self._failed)
             announcement.cancel()
+            await self._on_waiting(len(self._members), len(self._members), [])
             enforcement = tasks.create_task(self._kill_when(forced), name="enforcement")
             for stage in self._stages:
                 await asyncio.gather(*(member.stop(stage.grace_s) for member in stage.members))
@@ -73,11 +88,17 @@ class Crew:
 
     async def _announce(self, on_ready: Callable[[], Awaitable[None]]) -> None:
         everybody = asyncio.gather(*(member.ready.wait() for member in self._members))
-        while not (await asyncio.wait({everybody}, timeout=_REMIND_EVERY_S))[0]:
-            waiting = ", ".join(
-                member.name for member in self._members if not member.ready.is_set()
-            )
-            await self._report(f"still waiting for {waiting} to be ready")
+        began = reminded = time.monotonic()
+        while not (await asyncio.wait({everybody}, timeout=_SHOW_EVERY_S))[0]:
+            others = [member.name for member in self._members if not member.ready.is_set()]
+            now = time.monotonic()
+            if now - began >= SHOWN_AFTER_S:
+                total = len(self._members)
+                await self._on_waiting(total - len(others), total, others)
+            if now - reminded >= _REMIND_EVERY_S:
+                reminded = now
+                await self._report(f"still waiting for {', '.join(others)} to be ready")
+        await self._on_waiting(len(self._members), len(self._members), [])
         await on_ready()
 
     async def _kill_when(self, forced: asyncio.Event) -> None:

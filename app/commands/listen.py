@@ -84,7 +84,7 @@ def _receiver(options: Options, show: Callable[[Received], None]) -> Receiver:
     try:
         return Receiver(options.secrets, options.plan, show, options.seed, echoes=True)
     except BadSecret as error:
-        raise UsageMistake(f"--secret: {error}") from error
+        raise UsageMistake(f"what --secret gives cannot be used: {error}") from error
 
 
 def _greeting(options: Options, port: int) -> str:

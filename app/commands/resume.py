@@ -19,7 +19,9 @@ class Place:
         """Where a client stands once it has dealt with a frame of the server's."""
         match frame:
             case {"type": "hello", "epoch": str(epoch)}:
-                return replace(self, epoch=epoch)
+                # A reset follows. Should it not come, the old offset counts for nothing either.
+                begins_anew = self.epoch not in (None, epoch)
+                return Place(0 if begins_anew else self.after, epoch)
             case {"type": "reset", "epoch": str(epoch)}:
                 return Place(0, epoch)
             case {"type": "gap", "to": int(last)}:

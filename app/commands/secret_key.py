@@ -1,14 +1,14 @@
 """`moments secret-key rotate`: seals everything anew, so that an older key can be taken away."""
 
 import json
-import time
 from pathlib import Path
 
 from app.commands.api import make_sealer
 from app.commands.data_dir import SECRET_KEY, read_secret
 from app.commands.environment import read_settings, variable
-from app.commands.terminal import note, say
-from app.errors import CommandFailed, StoreError, StoreUnfit
+from app.commands.progress import Bar
+from app.commands.terminal import say
+from app.errors import CommandFailed, StoreError, StoreUnfit, UsageMistake
 from app.settings import Settings
 from app.store.client import Store, connect
 from app.store.embedded import EmbeddedServer
@@ -17,11 +17,11 @@ from app.store.schema import read_schema
 from app.store.vault import Vault
 
 PASSES_MAX = 3
-NOTE_S = 2.0  # between two lines that say how far it is
 
 
 async def rotate(data: Path, *, as_json: bool) -> None:
-    """Seals anew, and says when no older key is needed. Raises CommandFailed otherwise.
+    """Seals anew, and says when no older key is needed. Raises CommandFailed otherwise, and
+    UsageMistake without a key.
 
     `data` is the directory of `moments up`, whose store and key count where the settings name no
     others.
@@ -32,7 +32,8 @@ async def rotate(data: Path, *, as_json: bool) -> None:
         url, password = _store_url(settings, data)
         store = connect(url, password=password, ack_timeout_ms=settings.ack_timeout_ms)
         try:
-            resealed = await _rotate(store, settings, vault)
+            with Bar("sealing anew", quiet=as_json) as bar:
+                resealed = await _rotate(store, settings, vault, bar)
         finally:
             await store.close()
     except (StoreError, StoreUnfit) as error:
@@ -44,9 +45,15 @@ async def rotate(data: Path, *, as_json: bool) -> None:
 
 def _settings_with_key(data: Path) -> Settings:
     settings = read_settings()
-    if settings.secret_key is None and (data / SECRET_KEY).exists():
-        return read_settings(secret_key=read_secret(data / SECRET_KEY))
-    return settings
+    if settings.secret_key is not None:
+        return settings
+    path = data / SECRET_KEY
+    if not path.exists():
+        raise UsageMistake(
+            f"no secret key: set {variable('secret_key')}, or name the directory of `moments up` "
+            f"with --data ({path} is not there)"
+        )
+    return read_settings(secret_key=read_secret(path))
 
 
 def _store_url(settings: Settings, data: Path) -> tuple[str, str | None]:
@@ -56,7 +63,7 @@ def _store_url(settings: Settings, data: Path) -> tuple[str, str | None]:
     return EmbeddedServer(data).url, None
 
 
-async def _rotate(store: Store, settings: Settings, vault: Vault) -> int:
+async def _rotate(store: Store, settings: Settings, vault: Vault, bar: Bar) -> int:
     """How many endpoints were sealed anew. Passes until one finds nothing to do."""
     meta = await read_schema(store, settings.shards)
     if meta is None:
@@ -64,7 +71,7 @@ async def _rotate(store: Store, settings: Settings, vault: Vault) -> int:
     resealing = Resealing(store, meta.shards, vault)
     total = 0
     for _ in range(PASSES_MAX):
-        progress = await _pass(resealing)
+        progress = await _pass(resealing, bar)
         total += progress.resealed
         if progress.resealed == 0:
             _check_none_lost(progress)
@@ -75,16 +82,11 @@ async def _rotate(store: Store, settings: Settings, vault: Vault) -> int:
     )
 
 
-async def _pass(resealing: Resealing) -> Progress:
-    noted_at = time.monotonic()
+async def _pass(resealing: Resealing, bar: Bar) -> Progress:
     progress = Progress(0)
     async for progress in resealing.steps():
-        if time.monotonic() - noted_at >= NOTE_S:
-            noted_at = time.monotonic()
-            note(
-                f"shard {progress.shards_done + 1} of {progress.shards}: "
-                f"{progress.seen} endpoints, {progress.resealed} sealed anew"
-            )
+        told = f"shards, {progress.seen} endpoints, {progress.resealed} sealed anew"
+        bar.show(progress.shards_done, progress.shards, told)
     return progress
 
 

@@ -1,5 +1,6 @@
 """What `moments up` tells its user once all is ready: where things are and what to try."""
 
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,22 @@ class Summary:
         tries = [f"  {line}" for line in self._tries()]
         title = f"moments {__version__} is ready"
         return "\n".join(["", title, "", *lines, "", "Try", *tries, "", _END, ""])
+
+    def json(self) -> str:
+        """The same for programs, in one line. The key itself only where `text` shows it."""
+        settings, key = self.settings, self.admin_key
+        where = authority(reachable(settings.host), settings.gateway_port)
+        told = {
+            "version": __version__,
+            "api": self._api(),
+            "gateway": f"ws://{where}/v1/socket" if self.gateway else None,
+            "workers": self.workers,
+            "store": mask(settings.redis_url),
+            "data": str(self.data),
+            "admin_key": key.text if key is not None and key.made else None,
+            "admin_key_file": None if key is None else str(self.data / ADMIN_KEY),
+        }
+        return json.dumps(told)
 
     def _api(self) -> str:
         return f"http://{authority(reachable(self.settings.host), self.settings.port)}"

@@ -48,6 +48,7 @@ class Options:
     after: int | None
     ack: Literal["auto", "explicit"]
     msgpack: bool
+    as_json: bool = False
 
 
 def gateway_url() -> str:
@@ -173,7 +174,8 @@ class _Tail:
 
     def _show(self, frame: dict[str, Any]) -> None:
         line = json.dumps(frame, ensure_ascii=False)
-        self._out.print(self._highlight(line) if self._out.is_terminal else line)
+        plain = self._options.as_json or not self._out.is_terminal
+        self._out.print(line if plain else self._highlight(line))
 
     def _judge_status(self, error: InvalidStatus) -> None:
         status = error.response.status_code

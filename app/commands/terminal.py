@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from app.log import JsonLines, TextLines, mask, wants_colour
 
+_ERASE_LINE = "\r\x1b[K"
 _COLOURS = ("36", "35", "34", "33", "32", "96", "95", "94")
 
 
@@ -60,16 +62,25 @@ class Printer:
         self._as_json = as_json
         self._colour = wants_colour(stream) and not as_json
         self._own = "up"
+        self._has_status = stream.isatty() and not as_json
+        self._status = ""
         self._format = JsonLines(self._own) if as_json else TextLines(colour=self._colour)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="printer")
         self._colour_of: dict[str, str] = {}
 
     async def print(self, role: str, lines: list[str]) -> None:
+        await self._out(lambda: self._write("".join(self._line(role, line) for line in lines)))
+
+    async def status(self, text: str) -> None:
+        """A line that stays below all others, where the stream is a terminal; "" takes it away."""
+        if self._has_status and text != self._status:
+            await self._out(lambda: self._replace(text))
+
+    async def _out(self, write: Callable[[], None]) -> None:
         if self._unread:
             return
-        shown = "".join(self._line(role, line) for line in lines)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._write, shown)
+            await asyncio.get_running_loop().run_in_executor(self._thread, write)
         except OSError:
             self._unread = True
             self._on_unread()
@@ -81,7 +92,15 @@ class Printer:
         )
         await self.print(self._own, [self._format.format(record)])
 
+    def _replace(self, status: str) -> None:
+        # What is wider than the terminal would stand in several lines, of which one is erased.
+        self._status = status[: shutil.get_terminal_size().columns - 1]
+        self._stream.write(_ERASE_LINE + self._status)
+        self._stream.flush()
+
     def _write(self, text: str) -> None:
+        if self._status:
+            text = f"{_ERASE_LINE}{text}{self._status}"
         self._stream.write(text)
         self._stream.flush()
 

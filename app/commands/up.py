@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from app.commands.data_dir import (
 )
 from app.commands.environment import read_settings, variable
 from app.commands.probe import answers, claim_port, free_ports
+from app.commands.progress import bar_text
 from app.commands.signals import PARENT_PIPE
 from app.commands.summary import Summary
 from app.commands.terminal import Printer, say
@@ -47,6 +48,7 @@ class Options:
     gateway_port: int | None = None
     workers: int = 1
     gateway: bool = True
+    as_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +219,16 @@ class _Up:
         summary = self._summary(settings)
 
         async def announce() -> None:
+            told = summary.json() if self._options.as_json else summary.text()
             with suppress(BrokenPipeError):  # then nobody wants to know
-                await asyncio.to_thread(say, summary.text())
+                await asyncio.to_thread(say, told)
 
-        crew = Crew([*stages, *last], self._printer.report)
+        crew = Crew([*stages, *last], self._printer.report, self._show_start)
         await crew.run(self._stop.asked, self._stop.forced, announce)
+
+    async def _show_start(self, ready: int, total: int, others: Sequence[str]) -> None:
+        waits = f"starting {bar_text(ready, total)}  waiting for {', '.join(others)}"
+        await self._printer.status(waits if others else "")
 
     def _summary(self, settings: Settings) -> Summary:
         options, admin_key = self._options, self._secrets.admin_key

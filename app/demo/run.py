@@ -18,10 +18,11 @@ from websockets.exceptions import WebSocketException
 from app.commands.api_client import ApiClient
 from app.commands.process import raise_file_limit
 from app.commands.signals import stop_on_signals
+from app.commands.terminal import say
 from app.demo.cast import PEOPLE, POSTS, Cast, make_cast
 from app.demo.ledger import Account, Posted, is_settled, read_account
 from app.demo.receivers import Receivers
-from app.demo.report import show, show_next
+from app.demo.report import json_report, show, show_next
 from app.demo.service import RunningService, Service
 from app.demo.sockets import Sockets
 from app.demo.verdict import Evidence, complaints
@@ -38,15 +39,16 @@ T = TypeVar("T")
 K = TypeVar("K")
 
 
-async def demo(seed: int) -> None:
+async def demo(seed: int, *, as_json: bool = False) -> None:
     """Runs the demo on a temporary store, which is kept only when something is not as expected.
 
-    Raises CommandFailed then, and when it is stopped by a signal.
+    `as_json` prints what came of it as one JSON text, and nothing else. Raises CommandFailed when
+    something is not as expected, and when it is stopped by a signal.
     """
     raise_file_limit()
     directory = Path(tempfile.mkdtemp(prefix="moments-demo-"))
     stop = stop_on_signals()
-    play = asyncio.create_task(_Demo(directory, seed).run(), name="demo")
+    play = asyncio.create_task(_Demo(directory, seed, as_json=as_json).run(), name="demo")
     asked = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({play, asked}, return_when=asyncio.FIRST_COMPLETED)
@@ -64,11 +66,12 @@ async def demo(seed: int) -> None:
 
 
 class _Demo:
-    def __init__(self, directory: Path, seed: int) -> None:
+    def __init__(self, directory: Path, seed: int, *, as_json: bool) -> None:
         self._directory = directory
         self._random = random.Random(seed)
         self._cast: Cast = make_cast(self._random)
-        self._console = Console(file=sys.stdout, highlight=False)
+        self._as_json = as_json
+        self._console = Console(file=sys.stdout, highlight=False, quiet=as_json)
         self._began = time.monotonic()
 
     async def run(self) -> None:
@@ -80,7 +83,10 @@ class _Demo:
         except (OSError, WebSocketException) as error:
             raise CommandFailed(f"a connection failed: {error}") from error
         found = list(complaints(evidence))
-        show(self._console, evidence, found, time.monotonic() - self._began)
+        took_s = time.monotonic() - self._began
+        if self._as_json:
+            say(json_report(evidence, found, took_s))
+        show(self._console, evidence, found, took_s)
         if found:
             raise CommandFailed(f"{len(found)} things are not as expected, see above")
         show_next(self._console)

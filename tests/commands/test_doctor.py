@@ -22,7 +22,7 @@ from app.commands.data_dir import (
 from app.commands.doctor import diagnose, doctor
 from app.commands.finding import Finding, Level
 from app.errors import CommandFailed, ServerNotStarted
-from app.store import keys
+from app.store import fitness, keys
 from app.store.apikeys import ApiKeys, Scope
 from app.store.client import Store
 from app.store.embedded import EmbeddedServer
@@ -343,6 +343,33 @@ async def test_too_few_files_for_the_sockets_are_told_with_a_number_that_fits(
     fitting = text_of(findings, "file limit").rpartition(" ")[2]
     given(sockets_max=fitting)
     assert amiss(await diagnose(tmp_path)) == []
+
+
+def test_a_limit_of_the_system_is_told_before_the_sockets_run_into_it(
+    single_store_url: str, given: Set, tmp_path: Path
+) -> None:
+    give_all(given, single_store_url)
+    command = [sys.executable, "-m", "app.cli", "doctor", "--json", "--data", str(tmp_path)]
+    limited = ["bash", "-c", 'ulimit -n 2000 && exec "$@"', "limited", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=30)
+    [told] = [one for one in json.loads(done.stdout)["findings"] if one["topic"] == "file limit"]
+    assert (done.returncode, told["level"]) == (1, "fault")
+    assert "may open 2000 files" in told["text"]
+    assert told["text"].endswith("set MOMENTS_SOCKETS_MAX to 976")
+
+
+async def test_a_server_that_is_too_old_is_told_with_what_is_needed(
+    single_store: Store,
+    single_store_url: str,
+    given: Set,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fitness, "VERSION_MIN", (7, 3))
+    give_all(given, single_store_url)
+    findings = await diagnose(tmp_path)
+    assert amiss(findings) == [("version", "fault")]
+    assert "7.2 or newer is needed, or any Valkey" in text_of(findings, "version")
 
 
 class TestWithoutAStoreOfItsOwn:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from app.commands import secret_key
+from app.commands import progress, secret_key
 from app.commands.data_dir import SECRET_KEY, DataDir, new_secret_key
+from app.commands.progress import Bar
 from app.commands.secret_key import rotate
 from app.domain.signature import verify
-from app.errors import CommandFailed
+from app.errors import CommandFailed, UsageMistake
 from app.store.client import Store
 from app.store.resealing import Progress, Resealing
+from tests.commands.screen import terminal
 from tests.flows.service import serve
 from tests.receivers import Receiver
 
@@ -75,20 +77,19 @@ async def test_it_says_so_when_an_older_key_is_still_needed(
         await rotate(tmp_path, as_json=False)
 
 
-async def test_it_shows_how_far_it_is(
-    single_store: Store,
-    given: Set,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+async def test_it_shows_how_far_it_is_on_a_terminal(
+    single_store: Store, given: Set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(secret_key, "NOTE_S", 0.0)
+    monkeypatch.setattr(progress, "SHOWN_AFTER_S", 0.0)
     async with serve(single_store, secret_key=OLD) as service:
         await service.register("bob", "http://127.0.0.1:9999/")
     given(secret_key=NEW, secret_keys_old=OLD)
-    await rotate(tmp_path, as_json=True)
-    shown = capsys.readouterr().err.splitlines()
-    assert any("of 8: 1 endpoints, 1 sealed anew" in line for line in shown)
+    with terminal() as screen:
+        monkeypatch.setattr(sys, "stderr", screen.stream)
+        await rotate(tmp_path, as_json=False)
+        assert "1 endpoints, 1 sealed anew" in screen.read()
+        await rotate(tmp_path, as_json=True)
+        assert screen.read() == ""
 
 
 async def test_it_ends_when_something_goes_on_sealing_with_an_older_key(
@@ -98,9 +99,9 @@ async def test_it_ends_when_something_goes_on_sealing_with_an_older_key(
         endpoint = await service.register("bob", "http://127.0.0.1:9999/")
         whole_pass = secret_key._pass
 
-        async def with_a_change_before(resealing: Resealing) -> Progress:
+        async def with_a_change_before(resealing: Resealing, bar: Bar) -> Progress:
             await service.call("POST", f"/endpoints/{endpoint['id']}/secret:rotate", {})
-            return await whole_pass(resealing)
+            return await whole_pass(resealing, bar)
 
         monkeypatch.setattr(secret_key, "_pass", with_a_change_before)
         given(secret_key=NEW, secret_keys_old=OLD)
@@ -152,3 +153,8 @@ async def test_a_store_that_is_away_is_no_loss(given: Set, tmp_path: Path) -> No
     given(secret_key=NEW, redis_url="redis://127.0.0.1:1/0")
     with pytest.raises(CommandFailed, match="run this again"):
         await rotate(tmp_path, as_json=False)
+
+
+async def test_without_a_key_it_says_where_one_is_looked_for(given: Set, tmp_path: Path) -> None:
+    with pytest.raises(UsageMistake, match=r"set MOMENTS_SECRET_KEY, or .* with --data \(.*key"):
+        await rotate(tmp_path / "nowhere", as_json=False)

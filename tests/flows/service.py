@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 class Service:
-    """Calls of a client with the admin key, and sockets."""
+    """Calls of a client with the admin key, and sockets. `app` is the api, to be served."""
 
     def __init__(
         self, services: Services, app: Starlette, http: httpx.AsyncClient, gateway_port: int
