@@ -4,20 +4,21 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from app import tracing
 from app.commands.environment import read_settings
 from app.commands.tracing import traced
 from app.domain.traceparent import Traceparent, parse_traceparent
 from app.errors import CommandFailed
 from app.log import mask
 from app.settings import Settings
-from app.tracing import Tracer
+from app.tracing import Tracer, make_tracer
 from tests.collector import Collector, collecting
+from tests.store_servers import free_ports
 from tests.wait import wait_until
 
 CALLER = Traceparent(0xABCDEF << 64 | 1, 0x1234, sampled=True)
@@ -127,17 +128,37 @@ async def test_a_collector_that_takes_nothing_is_told_of_once_and_disturbs_nobod
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
-async def test_the_end_of_a_process_does_not_wait_long_for_a_collector_that_is_away(
+async def test_the_end_of_a_process_does_not_wait_long_for_a_collector_that_is_slow(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+):
+    collector.answers.clear()
+    before = set(threading.enumerate())
+    tracer = make_tracer("api", ratio=1, spans_max=10)
+    span = tracer.begin("attempt", "client", None, {})
+    assert span is not None
+    span.end()
+    await tracer.close(within_s=0.05)
+    assert [r.message for r in caplog.records] == ["spans were left unsent"]
+    assert tracer.stats.results() == {"exported": 0, "failed": 0, "dropped": 0}
+    collector.answers.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(tracing, "CLOSE_S", 0.1)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")  # nobody is there
+    [port] = free_ports(1)  # nobody is there
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")  # else it is tried for 10 s
     async with on() as tracer:
         span = tracer.begin("attempt", "client", None, {})
         assert span is not None
         span.end()
-        await tracer.close(within_s=0.1)
-    assert tracer.stats.exported == 0
+    assert tracer.stats.results() == {"exported": 0, "failed": 1, "dropped": 0}
+    told = [record.message for record in caplog.records]
+    assert told == ["the collector does not take spans"]
 
 
 async def test_without_its_packages_tracing_says_what_to_install(monkeypatch: pytest.MonkeyPatch):

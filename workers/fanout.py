@@ -110,6 +110,7 @@ class FanoutShard:
             self.pulse.rest()
             self._stats.held -= len(self._held)
             self._watcher.forget(self._shard, watched)
+            self._leave_spans()
 
     async def _step(self, watched: Watched) -> None:
         """Reads what is new, then one round; or waits when there is nothing to do."""
@@ -203,6 +204,14 @@ class FanoutShard:
             }
             work.span = self._tracer.begin("fan out", "consumer", traceparent, attributes)
         return work
+
+    def _leave_spans(self) -> None:
+        """What is not fanned out by now is the next owner's, who begins a span of their own."""
+        for queue in self._queues.values():
+            for work in queue:
+                if work.span is not None:
+                    work.span.fail("left to the next owner")
+                    work.span.end()
 
     def _enqueue(self, work: Work) -> None:
         queue = self._queues.get(work.author)

@@ -12,6 +12,7 @@ from app.clock import now_ms
 from app.errors import LeaseLost
 from app.store import canary, keys
 from app.store.graph import EdgeKind
+from app.tracing import Tracer
 from app.wire import decode_event, encode_msgpack, stream_fields
 from tests.wait import wait_until
 from tests.workers.faulty import Died, FaultyStore
@@ -25,7 +26,9 @@ ANN, BEN = users_of(0, 2)
 TOKEN = b"one"
 
 
-def fanout_shard(store: Any, watcher: StreamWatcher, **limits: int) -> FanoutShard:
+def fanout_shard(
+    store: Any, watcher: StreamWatcher, tracer: Tracer | None = None, **limits: int
+) -> FanoutShard:
     defaults = {
         **{"slice_max": 500, "turns_max": 32, "events_max": 100},
         **{"inbox_max": 100, "inbox_keep": 80},
@@ -42,18 +45,19 @@ def fanout_shard(store: Any, watcher: StreamWatcher, **limits: int) -> FanoutSha
             **{**defaults, **limits},
         ),
         stats=FanoutStats(),
+        tracer=tracer,
     )
 
 
 @asynccontextmanager
 async def fanning_out(
-    rig: Rig, through: Any = None, **limits: int
+    rig: Rig, through: Any = None, tracer: Tracer | None = None, **limits: int
 ) -> AsyncIterator[tuple[FanoutShard, asyncio.Task[None]]]:
     """The owner of shard 0 at work; told to stop at the end. What has ended it is raised."""
     store = through or rig.store
     await rig.store.execute("SET", keys.lease(0, keys.FANOUT), TOKEN)
     watcher = StreamWatcher(store, WatcherStats())
-    shard = fanout_shard(store, watcher, **limits)
+    shard = fanout_shard(store, watcher, tracer, **limits)
     watching = asyncio.create_task(watcher.run())
     run = asyncio.create_task(shard.run())
     try:
