@@ -20,7 +20,7 @@ from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
 from app.console.pages import pages
-from app.domain.sockets import Sockets
+from app.domain.socket_url import Sockets
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
 from app.sealing import Sealer

@@ -25,7 +25,7 @@ from app.api.sessions import COOKIE, SECURE_COOKIE, Session, Sessions
 from app.api.stats import CLIENT_GONE
 from app.domain.client import is_trusted
 from app.domain.credential import is_api_key
-from app.domain.sockets import origin_of
+from app.domain.socket_url import origin_of
 from app.store.apikeys import digest_of
 
 FORM_BYTES_MAX: Final = 8 * 1024
