@@ -63,6 +63,7 @@ BOUNDS: Final = (
         logging.INFO,
     ),
     Bound(names.API_CONNECTIONS_STALLED),
+    Bound(names.CONSOLE_LIMITS, "limit", level=logging.INFO),
     Bound(names.RATE_NAMES_FORGOTTEN, "limit"),
 )
 

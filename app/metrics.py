@@ -82,9 +82,25 @@ RATE_NAMES_FORGOTTEN = Metric(
     Kind.COUNTER,
     "Users, keys, authors and addresses that made room for others before they had all back.",
 )
+CONSOLE_SOCKETS_OPEN = Metric(
+    "moments_console_sockets_open", Kind.GAUGE, "Browsers that watch the console live."
+)
+CONSOLE_LIMITS = Metric(
+    "moments_console_limits_total",
+    Kind.COUNTER,
+    "Times that what browsers watch, or say, was more than may be, by the limit reached.",
+)
 POSTS_ACCEPTED = Metric("moments_posts_accepted_total", Kind.COUNTER, "Posts answered with 202.")
 POSTS_REFUSED = Metric(
     "moments_posts_refused_total", Kind.COUNTER, "Posts turned away because the backlog is full."
+)
+
+# gateway and sender
+PUSH_TIME = Metric(
+    "moments_push_seconds",
+    Kind.HISTOGRAM,
+    "From the acceptance of a post, an edit or a deletion to its push, by channel; what a socket "
+    "is given from its inbox, and what was replayed, is left out.",
 )
 
 # gateway
@@ -329,6 +345,8 @@ TIME_BOUNDS_S: Final = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
+# From acceptance to push: a webhook may be pushed by its last retry, days later.
+PUSH_BOUNDS_S: Final = (*TIME_BOUNDS_S, 300.0, 1_800.0, 10_800.0, 86_400.0)
 
 
 @dataclass(slots=True)
@@ -342,9 +360,10 @@ class Histogram:
     def __post_init__(self) -> None:
         self.counts = [0] * (len(self.bounds) + 1)
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Counts a value, at once for all of the `times` it was seen."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus wants them; the last bound is +Inf."""

@@ -168,6 +168,9 @@ class Settings(BaseSettings):
         ge=0,
         le=65_535,
     )
+    console_sockets_max: int = _of(
+        32, "Browsers that watch the console live at one api process.", ge=1, le=1_000
+    )
 
     # Limits of the API
     body_bytes_max: int = _of(256 * 1024, "Largest request body.", ge=1024)

@@ -32,18 +32,24 @@ async def serve(
     keep_alive_s: int = 5,
     connections_max: int | None = None,
     protocol: Protocol | None = None,
+    sockets: Protocol | None = None,
+    message_bytes_max: int = 4_096,
 ) -> None:
     """Serves until `stop`; then requests under way have `grace_s` to end.
 
     Cancelled, it ends at once, and leaves nothing open: a loop with an open server does not close.
     The listener stays the caller's to close. `protocol` makes connections, instead of uvicorn's
-    own. Raises CommandFailed when `app` does not start.
+    own; `sockets` makes what such a connection becomes that is upgraded to a websocket: without
+    it none is. `message_bytes_max` is the largest message taken there. Raises CommandFailed when
+    `app` does not start.
     """
     config = uvicorn.Config(
         app,
         loop="none",
         http=cast(type[asyncio.Protocol], protocol) if protocol else "httptools",
-        ws="none",
+        ws=cast(type[asyncio.Protocol], sockets) if sockets else "none",
+        ws_max_size=message_bytes_max,
+        ws_per_message_deflate=False,
         lifespan="on" if lifespan else "off",
         access_log=False,
         log_config=None,

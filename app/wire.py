@@ -17,7 +17,7 @@ import msgpack  # pyright: ignore[reportMissingTypeStubs]
 from app.domain.attempt import Outcome
 from app.domain.delivery import State
 from app.domain.ids import ENDPOINT_ID_LENGTH
-from app.domain.post import Audience, Event, EventKind, Post
+from app.domain.post import Audience, Event, EventKind, Post, accepted_at_ms
 from app.domain.post import event_type as name_event
 from app.errors import DecodeError
 
@@ -390,10 +390,14 @@ def decode_frame(raw: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class WebhookBody:
-    """A webhook's body for every recipient of one event: the recipient and offset go between."""
+    """A webhook's body for every recipient of one event: the recipient and offset go between.
+
+    `accepted_ms`: when the event was accepted, 0 when that is not known.
+    """
 
     head: bytes
     tail: bytes
+    accepted_ms: int
 
     def for_recipient(self, user: str, offset: int) -> bytes:
         # User ids hold nothing that JSON would have to escape.
@@ -411,7 +415,8 @@ def webhook_body(post: Post, event: Event) -> WebhookBody:
         f'{{"type":"{event_type(post, event)}","timestamp":"{rfc3339(event_at_ms(post, event))}"'
         ',"recipient":"'
     )
-    return WebhookBody(head.encode(), b',"data":{"post":' + post_json(post, event) + b"}}")
+    tail = b',"data":{"post":' + post_json(post, event) + b"}}"
+    return WebhookBody(head.encode(), tail, accepted_at_ms(post, event))
 
 
 def stream_fields(raw: Iterable[bytes]) -> dict[bytes, bytes]:

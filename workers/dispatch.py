@@ -31,7 +31,7 @@ from app.domain.breaker import (
 )
 from app.domain.delivery import State
 from app.domain.post import Event, Post
-from app.metrics import Histogram
+from app.metrics import PUSH_BOUNDS_S, Histogram
 from app.wire import WebhookBody, encode_attempt
 from workers.delivery import Item
 from workers.excerpt import without_secrets
@@ -65,12 +65,17 @@ class DispatchRules:
     policy: Policy
 
 
+def _push_times() -> Histogram:
+    return Histogram(PUSH_BOUNDS_S)
+
+
 @dataclass(slots=True)
 class DispatchStats:
     """Counters of one worker. `states` counts what deliveries became, by state letter."""
 
     results: Counter[str] = field(default_factory=Counter[str])  # "ok" or the class of error
     time: Histogram = field(default_factory=Histogram)
+    push_time: Histogram = field(default_factory=_push_times)  # from acceptance, in seconds
     lateness: Histogram = field(default_factory=Histogram)  # of retries: from due to sent
     deferred: Counter[str] = field(default_factory=Counter[str])  # by what kept them
     states: Counter[str] = field(default_factory=Counter[str])
@@ -276,6 +281,7 @@ class Dispatch:
         target.health, notices = on_outcome(before, outcome, at_ms, self._rules.policy)
         entry = encode_attempt(item.id, item.attempts + 1, item.started_ms, outcome)
         if outcome.ok:
+            self._count_push(item, outcome)
             self._record(
                 item, _DELIVERED, item.attempts + 1, at_ms, status=outcome.status, log_entry=entry
             )
@@ -286,6 +292,13 @@ class Dispatch:
             item.owner.note_health(target, changed_fields(before, target.health))
         for notice in notices:
             self._act_on(notice, target.id, target.health, item.owner)
+
+    def _count_push(self, item: Item, outcome: Outcome) -> None:
+        """How long it took from the acceptance; of one that was replayed that says nothing."""
+        body = item.body
+        if body is not None and body.accepted_ms and not item.base:
+            pushed_ms = item.started_ms + outcome.duration_ms
+            self._stats.push_time.observe(max(pushed_ms - body.accepted_ms, 0.0) / 1000)
 
     def _judge_failure(self, item: Item, outcome: Outcome, at_ms: int, entry: bytes) -> None:
         target, rules = item.target, self._rules

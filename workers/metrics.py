@@ -85,6 +85,7 @@ def register(to: Metrics, stats: WorkerStats) -> None:
 def _register_labelled(to: Metrics, stats: WorkerStats) -> None:
     dispatch, outcomes, tenure = stats.dispatch, stats.outcomes, stats.tenure
     to.register(*names.ATTEMPTS, lambda: _by("result", dispatch.results))
+    to.register(*names.PUSH_TIME, lambda: {(("channel", "webhook"),): dispatch.push_time})
     to.register(*names.DEFERRED, lambda: _by("reason", dispatch.deferred))
     to.register(*names.LANE_WAITS, lambda: _by("limit", _reached(stats).waits))
     to.register(*names.LANES_FULL, lambda: _by("limit", _reached(stats).full))

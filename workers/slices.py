@@ -13,6 +13,7 @@ from app.metrics import Histogram
 from app.store import keys
 from app.store.client import Call, Store
 from app.store.durability import Ack
+from app.store.newest import KEPT_MAX
 from app.wire import decode_audience, decode_roster, encode_event, encode_time, encode_users
 
 log = logging.getLogger(__name__)
@@ -337,10 +338,14 @@ class Slicer:
         calls = [
             Call(
                 "finish_event",
-                [self._lease, self._stream, keys.post(self._shard, turn.work.event.post)],
+                [
+                    *(self._lease, self._stream),
+                    *(keys.post(self._shard, turn.work.event.post), keys.newest(self._shard)),
+                ],
                 [
                     *(self._token, keys.GROUP, turn.work.entry, turn.work.event.version),
-                    turn.work.finished + 1,
+                    *(turn.work.finished + 1, turn.work.event.post),
+                    *(KEPT_MAX, self._limits.retention_s),
                 ],
             )
             for turn in turns

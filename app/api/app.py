@@ -27,6 +27,7 @@ from app.api.schemas.fields import Nothing
 from app.api.schemas.operations import Description
 from app.api.services import Services
 from app.api.stats import Stats, register
+from app.store.processes import Publisher, published
 from app.wire import encode_json
 
 Pages = Callable[[Services, Doorkeeper], Sequence[BaseRoute]]
@@ -66,12 +67,16 @@ async def running(services: Services) -> AsyncGenerator[None]:
     stop = asyncio.Event()
     backlog_max = services.limits.posts_backlog_max
     canary = Canary(services.store, services.shards, backlog_max=backlog_max)
+    publisher = Publisher(
+        services.store, services.shards, services.waiters.node_id, "api", services.metrics
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(services.waiters.run(), name="waiters")
         tasks.create_task(canary.run(stop), name="canary")
         watching = tasks.create_task(_watch_epoch(services), name="epoch")
         try:
-            yield
+            async with published(publisher):
+                yield
         finally:
             stop.set()
             watching.cancel()

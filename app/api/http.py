@@ -8,10 +8,13 @@ ends with a problem that says why, or with the connection.
 import asyncio
 import logging
 from asyncio import TimerHandle
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from app.api.problems import (
     HEAD_TIMEOUT,
@@ -68,6 +71,7 @@ class Connections:
 
     limits: HttpLimits
     refusals: Refusals
+    socket_path: str | None = None  # the one path where a connection may become a socket
     open: int = 0
     stalled: int = 0  # cut, because their client read nothing
     addresses: Addresses = field(init=False)
@@ -75,6 +79,39 @@ class Connections:
     def __post_init__(self) -> None:
         limits = self.limits
         self.addresses = Addresses(limits.connections_per_address_max, limits.trusted_proxies)
+
+
+class Stall:
+    """Cuts a connection whose client reads nothing for too long while something is to be sent."""
+
+    def __init__(self, shared: Connections, loop: asyncio.AbstractEventLoop) -> None:
+        self._shared = shared
+        self._loop = loop
+        self._timer: TimerHandle | None = None
+
+    def begin(self, transport: asyncio.Transport) -> None:
+        """Looks again later whether the client has read anything."""
+        self.end()
+        self._timer = self._loop.call_later(
+            self._shared.limits.stall_timeout_s,
+            self._look,
+            transport,
+            transport.get_write_buffer_size(),
+        )
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, transport: asyncio.Transport, before: int) -> None:
+        unsent = transport.get_write_buffer_size()
+        if unsent < before:
+            self.begin(transport)
+            return
+        self._shared.stalled += 1
+        log.info("client reads nothing", extra={"unsent_bytes": unsent})
+        transport.abort()
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -90,7 +127,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._wrong: Problem | None = None  # what the parser was stopped for
         self._unread = 0  # bytes of this head; within a body, those that brought nothing of it
         self._alarm: TimerHandle | None = None
-        self._stall: TimerHandle | None = None
+        self._stall = Stall(shared, self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -110,12 +147,36 @@ class BoundedHttp(HttpToolsProtocol):
         self._set_alarm(self._limits.head_timeout_s, self._on_late_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._leave()
+        self._cancel_alarm()
+        self._stall.end()
+        super().connection_lost(exc)
+
+    def _leave(self) -> None:
         self._shared.open -= 1
         if self._address is not None:
             self._shared.addresses.leave(self._address)
+
+    # Becoming a socket
+
+    def _should_upgrade(self) -> bool:
+        """At the one path that has a socket, and not into the midst of an answer."""
+        if self.url.partition(b"?")[0] != (self._shared.socket_path or "").encode():
+            return False
+        is_free = self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
+        return is_free and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Whoever wants another protocol is answered in this one; that is not worth a line."""
+
+    def handle_websocket_upgrade(self) -> None:
         self._cancel_alarm()
-        self._cancel_stall()
-        super().connection_lost(exc)
+        self._stall.end()
+        made = self.ws_protocol_class
+        assert made is not None
+        # It counts as a connection until it has ended as what it has become.
+        self.ws_protocol_class = cast(Any, partial(made, shared=self._shared, leave=self._leave))
+        super().handle_websocket_upgrade()
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -161,6 +222,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._unread = 0
         self._cancel_alarm()
         super().on_message_complete()
+        if self.parser and self.parser.should_upgrade() and self._should_upgrade():
+            return
         if self.cycle.response_complete:  # uvicorn's own timer ended with the first byte since
             self._set_alarm(self.timeout_keep_alive, self._on_late_head)
 
@@ -171,10 +234,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._watch(self.transport.get_write_buffer_size())
+        self._stall.begin(self.transport)
 
     def resume_writing(self) -> None:
-        self._cancel_stall()
+        self._stall.end()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
@@ -215,20 +278,6 @@ class BoundedHttp(HttpToolsProtocol):
             )
         self.transport.close()
 
-    def _watch(self, unsent: int) -> None:
-        """Looks again later whether the client has read anything."""
-        self._cancel_stall()
-        self._stall = self.loop.call_later(self._limits.stall_timeout_s, self._on_stall, unsent)
-
-    def _on_stall(self, before: int) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent < before:
-            self._watch(unsent)
-            return
-        self._shared.stalled += 1
-        log.info("client reads nothing", extra={"unsent_bytes": unsent})
-        self.transport.abort()
-
     def _set_alarm(self, delay_s: float, ring: Any) -> None:
         self._cancel_alarm()
         self._alarm = self.loop.call_later(delay_s, ring)
@@ -238,7 +287,27 @@ class BoundedHttp(HttpToolsProtocol):
             self._alarm.cancel()
             self._alarm = None
 
-    def _cancel_stall(self) -> None:
-        if self._stall is not None:
-            self._stall.cancel()
-            self._stall = None
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """A connection that has become a socket: counted until it ends, and cut when its client reads
+    nothing of what it is sent. `leave` is called once, at its end."""
+
+    def __init__(
+        self, *args: Any, shared: Connections, leave: Callable[[], None], **named: Any
+    ) -> None:
+        super().__init__(*args, **named)
+        self._stall = Stall(shared, self.loop)
+        self._leave = leave
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stall.end()
+        self._leave()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall.begin(self.transport)
+
+    def resume_writing(self) -> None:
+        self._stall.end()
+        super().resume_writing()

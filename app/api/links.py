@@ -29,6 +29,10 @@ _ENDPOINT: Final = _each(
 
 _LINKS: Final[Mapping[str, tuple[Target, ...]]] = {
     "posts_accept": (*_POST, *_each("feed_read", user="$response.body#/author")),
+    "posts_newest": (
+        *_each("posts_read deliveries_of_post", post="$response.body#/items/0/id"),
+        ("posts_newest", _NEXT),
+    ),
     "posts_read": _POST,
     "posts_edit": _POST,
     "posts_delete": _each("posts_read deliveries_of_post", post="$response.body#/id"),

@@ -11,12 +11,18 @@ from app.api.schemas.fields import Nothing
 from app.api.schemas.operations import Check, Health, Readiness, Stats
 from app.api.services import Services
 from app.clock import now_ms
+from app.domain.snapshot import CHANNELS, Snapshot, added
 from app.errors import StoreError
-from app.metrics import CONTENT_TYPE
+from app.metrics import CONTENT_TYPE, PUSH_BOUNDS_S
 from app.store.canary import newest_ms
 from app.store.stats import Member, Worker, read_stats
+from app.store.stats import Stats as StoreStats
 from app.wire import rfc3339
 
+_SHOWN = (
+    *("id", "role", "version", "memory_bytes", "delivered"),
+    *("sockets_open", "attempts_open", "leases_held", "posts_accepted"),
+)
 CANARY_AGE_MAX_S = 30
 READY_TIMEOUT_S = 1.0
 
@@ -74,12 +80,38 @@ async def metrics(ask: Ask[Nothing, Nothing]) -> Answer:
 async def stats(ask: Ask[Nothing, Nothing]) -> Answer:
     """Queues, leases, nodes, workers, and endpoints by state."""
     found = await read_stats(ask.services.store, ask.services.shards)
+    return model_answer(200, show_stats(found))
+
+
+def show_stats(found: StoreStats) -> Stats:
+    processes = found["processes"]
     shown = {
         **found,
         "nodes": [_with_time(node) for node in found["nodes"]],
         "workers": [_with_time(worker) for worker in found["workers"]],
+        "processes": [_process(one) for one in processes],
+        "delivered": {
+            channel: sum(one.delivered.get(channel, 0) for one in processes) for channel in CHANNELS
+        },
+        "push_seconds": {
+            "bounds": PUSH_BOUNDS_S,
+            "counts": {
+                channel: added(
+                    [one.push_counts.get(channel, ()) for one in processes], len(PUSH_BOUNDS_S) + 1
+                )
+                for channel in CHANNELS
+            },
+        },
     }
-    return model_answer(200, Stats.model_validate(shown))
+    return Stats.model_validate(shown)
+
+
+def _process(one: Snapshot) -> dict[str, Any]:
+    return {
+        **{name: getattr(one, name) for name in _SHOWN},
+        "started_at": rfc3339(one.started_at_ms),
+        "seen_at": rfc3339(one.at_ms),
+    }
 
 
 def _with_time(member: Member | Worker) -> dict[str, Any]:

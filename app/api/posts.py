@@ -2,15 +2,17 @@
 
 import re
 
-from app.api.answers import JSON, Answer, Header
+from app.api.answers import JSON, Answer, Header, model_answer
 from app.api.call import Ask
 from app.api.problems import invalid, not_found
+from app.api.schemas import posts as schemas
 from app.api.schemas.fields import Nothing
-from app.api.schemas.posts import Audience, NewPost, PostEdit
+from app.api.schemas.posts import Audience, NewPost, PostEdit, PostPage
 from app.api.strict_json import compact
 from app.clock import now_ms
 from app.domain import post as domain
 from app.errors import BacklogFull
+from app.store.newest import newest_posts
 from app.wire import encode_json, post_fields, rfc3339
 
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
@@ -40,6 +42,13 @@ async def accept(ask: Ask[Nothing, NewPost]) -> Answer:
     return _answer(202, accepted.post, _REPLAYED if accepted.replayed else ())
 
 
+async def newest(ask: Ask[PostPage, Nothing]) -> Answer:
+    """The newest posts of all authors, without their data."""
+    services, query = ask.services, ask.query
+    found, next_ = await newest_posts(services.store, services.shards, query.after, query.limit)
+    return model_answer(200, schemas.Posts(items=[_head(post) for post in found], next=next_))
+
+
 async def read(ask: Ask[Nothing, Nothing]) -> Answer:
     """A post as it is now."""
     post = await ask.services.posts.get(ask.path["post"])
@@ -57,6 +66,18 @@ async def edit(ask: Ask[Nothing, PostEdit]) -> Answer:
 async def delete(ask: Ask[Nothing, Nothing]) -> Answer:
     """Takes a post back: what is still pending is cancelled, whoever got it is told."""
     return _answer(202, await ask.services.posts.delete(ask.path["post"], now_ms()))
+
+
+def _head(post: domain.Post) -> schemas.PostHead:
+    return schemas.PostHead(
+        id=post.id,
+        author=post.author,
+        type=post.type,
+        version=post.version,
+        created_at=rfc3339(post.created_at_ms),
+        updated_at=rfc3339(post.updated_at_ms),
+        deleted=True if post.deleted else None,
+    )
 
 
 def _audience(cut: Audience | None) -> domain.Audience:

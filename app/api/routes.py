@@ -16,7 +16,7 @@ from app.api.schemas.endpoints import Endpoint, Endpoints, FullEndpoint
 from app.api.schemas.feed import Cursor, Feed
 from app.api.schemas.graph import Imported, Users
 from app.api.schemas.operations import Health, Readiness, Stats
-from app.api.schemas.posts import Post
+from app.api.schemas.posts import Post, Posts
 
 PUBLIC, READ, PUBLISH, ADMIN = Access.PUBLIC, Access.READ, Access.PUBLISH, Access.ADMIN
 OWN_FEED, OWN_CURSOR = Access.OWN_FEED, Access.OWN_CURSOR
@@ -34,6 +34,7 @@ CALLS: tuple[Call, ...] = (
          waits_s=feed.waits_s),
     Call("PUT",    USER + "/cursor",            OWN_CURSOR, feed.move_cursor,   200, Cursor),
 
+    Call("GET",    "/v1/posts",                 READ,       posts.newest,       200, Posts),
     Call("GET",    POST,                        READ,       posts.read,         200, Post),
     Call("PATCH",  POST,                        PUBLISH,    posts.edit,         202, Post),
     Call("DELETE", POST,                        PUBLISH,    posts.delete,       202, Post),

@@ -49,6 +49,7 @@ class Limits:
     posts_backlog_max: int = 100_000
     trusted_proxies: tuple[Network, ...] = ()
     verify_endpoints: bool = False
+    console_sockets_max: int = 32
 
     @classmethod
     def of(cls, settings: Settings) -> "Limits":
@@ -65,6 +66,7 @@ class Limits:
             posts_backlog_max=settings.posts_backlog_max,
             trusted_proxies=settings.trusted_proxies,
             verify_endpoints=settings.verify_endpoints,
+            console_sockets_max=settings.console_sockets_max,
         )
 
 

@@ -74,6 +74,10 @@ class Sessions:
                 return session
         return None
 
+    def left_s(self, session: Session) -> float:
+        """How long it still holds by itself; 0 and less when it has ended."""
+        return (session.ends_at_ms - self._clock()) / 1000
+
     def _open(self, value: str) -> Session | None:
         if len(value) > _SIZE_MAX:
             return None

@@ -22,9 +22,15 @@ class Stats:
     open: int = 0
     accepted: int = 0
     refused: int = 0
+    console_sockets: int = 0  # open now
+    console_limits: Counter[str] = field(default_factory=Counter[str])  # by the limit reached
 
     def requests(self) -> dict[Labels, float]:
         return {(("status", str(status)),): count for status, count in self.by_status.items()}
+
+
+def _limits(reached: Counter[str]) -> dict[Labels, float]:
+    return {(("limit", limit),): count for limit, count in reached.items()}
 
 
 def _refused(waiters: Waiters) -> dict[Labels, float]:
@@ -40,10 +46,12 @@ def register(to: Metrics, stats: Stats, waiters: Waiters, rates: Rates) -> None:
     to.register(*metrics.RATE_REFUSED, rates.read_refused)
     to.register(*metrics.RATE_NAMES, rates.read_names)
     to.register(*metrics.RATE_NAMES_FORGOTTEN, rates.read_forgotten)
+    to.register(*metrics.CONSOLE_LIMITS, lambda: _limits(stats.console_limits))
     fields = {
         "time": metrics.REQUEST_TIME,
         "open": metrics.REQUESTS_OPEN,
         "accepted": metrics.POSTS_ACCEPTED,
         "refused": metrics.POSTS_REFUSED,
+        "console_sockets": metrics.CONSOLE_SOCKETS_OPEN,
     }
     to.register_stats(stats, fields)

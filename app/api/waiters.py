@@ -95,6 +95,11 @@ class Waiters:
         self.refused: Counter[str] = Counter()  # by the limit reached
 
     @property
+    def node_id(self) -> str:
+        """Under which this process is known among the nodes."""
+        return self._node.id
+
+    @property
     def is_closing(self) -> bool:
         return self._stop.is_set()
 

@@ -8,7 +8,7 @@ from functools import partial
 
 from app import metrics
 from app.api.app import create_app
-from app.api.http import BoundedHttp, Connections, HttpLimits
+from app.api.http import BoundedHttp, BoundedSocket, Connections, HttpLimits
 from app.api.rates import Rates
 from app.api.services import Limits, Services
 from app.api.sessions import Sessions
@@ -20,6 +20,7 @@ from app.commands.probe import listen_on
 from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
 from app.console.pages import pages
+from app.console.socket import MESSAGE_BYTES_MAX, PATH
 from app.domain.socket_url import Sockets
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
@@ -119,7 +120,11 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
 async def _serve(
     services: Services, settings: Settings, listener: socket.socket, stop: asyncio.Event
 ) -> None:
-    connections = Connections(HttpLimits.of(settings), services.stats.refusals)
+    connections = Connections(
+        HttpLimits.of(settings),
+        services.stats.refusals,
+        socket_path=PATH if settings.console else None,
+    )
     services.metrics.register(*metrics.API_CONNECTIONS_OPEN, lambda: connections.open)
     services.metrics.register(*metrics.API_CONNECTIONS_STALLED, lambda: connections.stalled)
     async with asyncio.TaskGroup() as tasks:
@@ -134,6 +139,8 @@ async def _serve(
             lifespan=True,
             keep_alive_s=_KEEP_ALIVE_S,
             protocol=partial(BoundedHttp, shared=connections),
+            sockets=BoundedSocket,
+            message_bytes_max=MESSAGE_BYTES_MAX,
         )
         releasing.cancel()
 

@@ -21,6 +21,7 @@ from app.store.bodies import Bodies
 from app.store.inbox import Inbox
 from app.store.nodes import BLOCK_MS, Node
 from app.store.posts import Posts
+from app.store.processes import Publisher, published
 from app.tokens import has_token_keys
 
 SILENCE_MAX_S = 3 * BLOCK_MS / 1000  # of the store, in which a gateway still says it is ready
@@ -43,7 +44,7 @@ async def run_gateway(settings: Settings, stop: asyncio.Event) -> None:
             gateway = make_gateway(settings, opened, metrics)
             await gateway.start_on(listener)
             settle_memory()
-            async with told_bounds(metrics):
+            async with told_bounds(metrics), published(snapshots_of(gateway, opened, metrics)):
                 await gateway.run(stop)
 
 
@@ -62,9 +63,15 @@ def make_gateway(settings: Settings, opened: Opened, metrics: Metrics) -> Gatewa
         rules=Rules.of(settings),
         operations=Operations(unready=_readiness(node), metrics=metrics.render),
         watch=opened.watch().run,
+        id_=node.id,
     )
     register(metrics, gateway.stats)
     return gateway
+
+
+def snapshots_of(gateway: Gateway, opened: Opened, metrics: Metrics) -> Publisher:
+    """What tells others how this gateway is."""
+    return Publisher(opened.store, opened.meta.shards, gateway.id, "gateway", metrics)
 
 
 def _readiness(node: Node) -> Callable[[], str | None]:

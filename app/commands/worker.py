@@ -8,11 +8,12 @@ from app.bounds import told_bounds
 from app.commands.api import make_sealer
 from app.commands.egress import check_egress
 from app.commands.environment import variable
-from app.commands.opening import opened_store
+from app.commands.opening import Opened, opened_store
 from app.commands.probe import listen_on
 from app.commands.process import Work, process_metrics, settle_memory
 from app.metrics import Metrics
 from app.settings import Settings
+from app.store.processes import Publisher, published
 from workers.metrics import register
 from workers.ops import serve_ops
 from workers.supervisor import ROLES, Worker
@@ -41,13 +42,18 @@ def worker_of(roles: Collection[str] | None) -> Work:
             metrics = process_metrics("worker")
             register(metrics, worker.stats)
             settle_memory()
-            async with told_bounds(metrics):
+            async with told_bounds(metrics), published(snapshots_of(worker, opened, metrics)):
                 if settings.ops_port:
                     await _run_with_ops(settings, worker, metrics, stop)
                 else:
                     await worker.run(stop)
 
     return run_worker
+
+
+def snapshots_of(worker: Worker, opened: Opened, metrics: Metrics) -> Publisher:
+    """What tells others how this worker is."""
+    return Publisher(opened.store, opened.meta.shards, worker.id, "worker", metrics)
 
 
 async def _run_with_ops(

@@ -1,241 +1,94 @@
-"""Signing in, the pages themselves, and what they are made of.
+"""The console's pages: which there are, and what stands at which path.
 
 The pages are clients of the API: what they show they ask it for, with the session's cookie in
-place of a key and the page's token against forged requests beside it. Nothing comes from another
-host, and no script or style stands inside a page.
+place of a key and the page's token against forged requests beside it, or hear it over the
+console's socket. Nothing comes from another host, and no script or style stands inside a page.
 """
 
-import hmac
-from collections.abc import Awaitable, Callable, Sequence
-from importlib.resources import files
-from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from app.api.answers import Answer, Header
-from app.api.auth import Access, Doorkeeper
-from app.api.body import read
-from app.api.problems import NOT_FOUND, Problem, problem_of
+from app.api.answers import Answer
+from app.api.auth import Doorkeeper
+from app.api.problems import not_found
 from app.api.services import Services
-from app.api.sessions import COOKIE, SECURE_COOKIE, Session, Sessions
-from app.api.stats import CLIENT_GONE
-from app.domain.client import is_trusted
-from app.domain.credential import is_api_key
-from app.domain.socket_url import origin_of
-from app.store.apikeys import digest_of
-
-FORM_BYTES_MAX: Final = 8 * 1024
-FORM_FIELDS_MAX: Final = 8
-
-_HTML: Final = b"text/html; charset=utf-8"
-_TYPES: Final = {
-    "css": b"text/css; charset=utf-8",
-    "js": b"text/javascript; charset=utf-8",
-    "svg": b"image/svg+xml",
-}
-# Where whoever has signed in may be sent: to the page that they had asked for.
-_ENTRANCES: Final = frozenset({"/", "/moments"})
-
-
-def _policy(*origins: str) -> Header:
-    """What a page may load; `origins` are those it may open sockets to besides our own."""
-    rules = (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self'",
-        " ".join(("connect-src 'self'", *origins)),
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-    return (b"content-security-policy", "; ".join(rules).encode("ascii"))
-
-
-# Beside those that every answer has: nobody frames a page, and no page tells where one came from.
-_HEADERS: Final[tuple[Header, ...]] = (
-    (b"referrer-policy", b"no-referrer"),
-    (b"x-frame-options", b"DENY"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-)
-
-_POLICY: Final = _policy()
-
-Handler = Callable[[Request], Awaitable[Answer]]
+from app.console.frame import Frame, Handler
+from app.console.moments import moments_page
+from app.console.signing_in import SigningIn
+from app.console.socket import PATH, ConsoleSocket
+from app.console.topics import Topics
+from app.console.watched_post import PostSource
+from app.console.watched_stats import StatsSource
+from app.domain.ids import is_endpoint_id, is_post_id
 
 
 def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
     """The routes of the console. `services` has its sessions."""
     assert services.sessions is not None
-    console = Console(services, services.sessions, doorkeeper)
+    frame = Frame(services.stats)
+    topics = Topics(
+        {
+            "stats": lambda _: StatsSource(services),
+            "post": lambda post_id: PostSource(services, post_id),
+        },
+        services.stats,
+    )
+    socket = ConsoleSocket(services, services.sessions, doorkeeper, topics)
+    signing_in = SigningIn(services, services.sessions, doorkeeper, frame, signed_out=socket.end)
+    console = Console(frame, signing_in)
+    moments = moments_page(services, frame, signing_in)
+    shown = [Route(page.path, frame.page(console.show(page)), methods=["GET"]) for page in PAGES]
     return [
-        Route("/", console.page(console.overview), methods=["GET"]),
-        Route("/moments", console.page(console.moments), methods=["GET"]),
-        Route("/login", console.page(console.form), methods=["GET"]),
-        Route("/login", console.page(console.sign_in), methods=["POST"]),
-        Route("/logout", console.page(console.sign_out), methods=["POST"]),
-        Route("/console/{name}", console.page(console.part), methods=["GET"]),
+        *shown,
+        Route("/moments", frame.page(moments), methods=["GET"]),
+        Route("/login", frame.page(signing_in.form), methods=["GET"]),
+        Route("/login", frame.page(signing_in.sign_in), methods=["POST"]),
+        Route("/logout", frame.page(signing_in.sign_out), methods=["POST"]),
+        WebSocketRoute(PATH, socket.endpoint),
+        Route("/console/{name}", frame.page(frame.part), methods=["GET"]),
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page for whoever is signed in. `area` is the entry of the navigation that it belongs to."""
+
+    path: str
+    template: str
+    area: str
+
+
+PAGES = (
+    Page("/", "live.html", "live"),
+    Page("/posts", "posts.html", "posts"),
+    Page("/posts/{post}", "post.html", "posts"),
+    Page("/endpoints", "endpoints.html", "endpoints"),
+    Page("/endpoints/{endpoint}", "endpoint.html", "endpoints"),
+    Page("/dead-letters", "dead_letters.html", "dead-letters"),
+)
+_IS_OURS = {"post": is_post_id, "endpoint": is_endpoint_id}
+
+
 class Console:
-    def __init__(self, services: Services, sessions: Sessions, doorkeeper: Doorkeeper) -> None:
-        self._services = services
-        self._sessions = sessions
-        self._doorkeeper = doorkeeper
-        self._templates = Environment(
-            loader=PackageLoader("app.console"), autoescape=True, undefined=StrictUndefined
-        )
-        self._parts = {
-            part.name: part.read_bytes()
-            for part in files("app.console").joinpath("static").iterdir()
-        }
+    def __init__(self, frame: Frame, signing_in: SigningIn) -> None:
+        self._frame = frame
+        self._signing_in = signing_in
 
-    def page(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """A page's answer as the framework wants it, with the headers that all of them have."""
+    def show(self, page: Page) -> Handler:
+        """What answers with a page: an empty one, which its scripts fill."""
 
-        async def endpoint(request: Request) -> Response:
-            stats = self._services.stats
-            try:
-                answer = await handler(request)
-            except ClientDisconnect:
-                stats.by_status[CLIENT_GONE] += 1
-                return Response(status_code=400)  # nobody is left to read it
-            except Exception as error:
-                problem = problem_of(error)
-                stats.refusals.note(problem.kind, problem.detail)
-                answer = self._told(problem)
-            stats.by_status[answer.status] += 1
-            response = Response(answer.body, answer.status)
-            head = answer.head()
-            own = () if any(name == _POLICY[0] for name, _ in head) else (_POLICY,)
-            response.raw_headers = [*head, *_HEADERS, *own]
-            return response
+        async def handler(request: Request) -> Answer:
+            session = await self._signing_in.session_of(request)
+            if session is None:
+                return self._signing_in.asked(request)
+            id_ = ""
+            for name, value in request.path_params.items():
+                if not _IS_OURS[name](value):
+                    raise not_found(name)
+                id_ = value
+            return self._frame.shown(page.template, csrf=session.csrf, area=page.area, id=id_)
 
-        return endpoint
-
-    # What is shown.
-
-    async def overview(self, request: Request) -> Answer:
-        session = self._session(request)
-        if session is None or await self._doorkeeper.caller_of(session) is None:
-            return _see("/login")
-        return self._shown("overview.html", csrf=session.csrf)
-
-    async def moments(self, request: Request) -> Answer:
-        """The example application. Besides the API it speaks to the gateways."""
-        session = self._session(request)
-        if session is None or await self._doorkeeper.caller_of(session) is None:
-            return _see("/login?to=/moments")
-        url = self._services.sockets.seen_from(
-            request.headers.get("host", ""), is_secure=self._is_secure(request)
-        )
-        policy = _policy() if url is None else _policy(origin_of(url))
-        return self._shown("moments.html", more=[policy], csrf=session.csrf, socket=url)
-
-    async def form(self, request: Request) -> Answer:
-        to = request.query_params.get("to", "/")
-        return self._shown("login.html", complaint=None, to=to if to in _ENTRANCES else "/")
-
-    async def part(self, request: Request) -> Answer:
-        """A style sheet or a script."""
-        name = request.path_params["name"]
-        body = self._parts.get(name)
-        if body is None:
-            raise Problem(NOT_FOUND, "There is nothing at this path.")
-        return Answer(200, body, _TYPES[name.rpartition(".")[2]])
-
-    # Signing in and out.
-
-    async def sign_in(self, request: Request) -> Answer:
-        """Opens a session for an admin key, and shows why not for anything else."""
-        if not _is_of_our_own(request):
-            return self._shown("login.html", 403, complaint="Sign in from this page.", to="/")
-        fields = await self._fields(request)
-        key, to = fields.get("key", "").strip(), fields.get("to", "/")
-        to = to if to in _ENTRANCES else "/"
-        if not is_api_key(key):
-            return self._shown("login.html", 422, complaint="An API key begins with mk_.", to=to)
-        try:
-            caller = await self._doorkeeper.find_key(key, request.scope)
-            self._doorkeeper.check(Access.ADMIN, caller, {})
-        except Problem as problem:
-            self._services.stats.refusals.note(problem.kind, problem.detail)
-            more = problem.answer().headers
-            status, complaint = problem.kind.status, problem.detail
-            return self._shown("login.html", status, more, complaint=complaint, to=to)
-        return _see(to, self._cookie(request, self._sessions.begin(digest_of(key))))
-
-    async def sign_out(self, request: Request) -> Answer:
-        """Takes the cookie back. Without the page's token nothing happens."""
-        session = self._session(request)
-        said = (await self._fields(request)).get("csrf", "")
-        if session is None or hmac.compare_digest(said.encode(), session.csrf.encode()):
-            return _see("/login", self._cookie(request, "", max_age_s=0))
-        complaint = "Sign out from the console itself."
-        return self._shown("login.html", 403, complaint=complaint, to="/")
-
-    async def _fields(self, request: Request) -> dict[str, str]:
-        limits = self._services.limits
-        headers = dict(request.scope["headers"])
-        raw = await read(
-            headers, request.receive, bytes_max=FORM_BYTES_MAX, timeout_s=limits.body_timeout_s
-        )
-        try:
-            return dict(parse_qsl(raw.decode("latin-1"), max_num_fields=FORM_FIELDS_MAX))
-        except ValueError:
-            return {}
-
-    def _session(self, request: Request) -> Session | None:
-        return self._sessions.find(request.headers.get("cookie", "").encode("latin-1"))
-
-    def _cookie(self, request: Request, value: str, max_age_s: int | None = None) -> Header:
-        """Only for this host, out of reach of scripts, and never sent by another site's page."""
-        is_secure = self._is_secure(request)
-        life_s = round(self._sessions.session_s) if max_age_s is None else max_age_s
-        said = f"{SECURE_COOKIE if is_secure else COOKIE}={value}; Path=/; Max-Age={life_s}"
-        said += "; HttpOnly; SameSite=Strict" + ("; Secure" if is_secure else "")
-        return (b"set-cookie", said.encode("ascii"))
-
-    def _is_secure(self, request: Request) -> bool:
-        """Whether the browser speaks TLS: to us, or to a proxy of ours that says so."""
-        if request.url.scheme == "https":
-            return True
-        peer = None if request.client is None else request.client.host
-        forwarded = request.headers.get("x-forwarded-proto", "")
-        return forwarded == "https" and is_trusted(peer, self._services.limits.trusted_proxies)
-
-    # How it is shown.
-
-    def _shown(
-        self, template: str, status: int = 200, more: Sequence[Header] = (), **values: str | None
-    ) -> Answer:
-        text = self._templates.get_template(template).render(**values)
-        return Answer(status, text.encode(), _HTML, tuple(more))
-
-    def _told(self, problem: Problem) -> Answer:
-        kind, more = problem.kind, problem.answer().headers
-        return self._shown(
-            "problem.html", kind.status, more, title=kind.title, detail=problem.detail
-        )
-
-
-def _see(path: str, *headers: Header) -> Answer:
-    """303: to be fetched with GET, whatever this was."""
-    return Answer(303, headers=((b"location", path.encode()), *headers))
-
-
-def _is_of_our_own(request: Request) -> bool:
-    """Whether a form was sent from a page of ours, as far as the browser tells: another site could
-    sign its visitors in to a session of its own choice."""
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        return handler

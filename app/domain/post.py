@@ -79,3 +79,13 @@ class Post:
     updated_at_ms: int
     data: bytes
     deleted: bool = False
+
+
+def accepted_at_ms(post: Post | None, event: Event) -> int:
+    """When the event was accepted, in Unix time; 0 when that is known no more, because the post has
+    been changed since, or is not kept any longer."""
+    if post is None:
+        return 0
+    if event.kind is EventKind.CREATED:
+        return post.created_at_ms
+    return post.updated_at_ms if post.version == event.version else 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from app.domain.post import Event, Post
+from app.domain.post import Event, Post, accepted_at_ms
 from app.wire import (
     decode_json,
     decode_msgpack,
@@ -105,13 +105,17 @@ class BinaryFrames:
 
 
 class EventFrames:
-    """The frames of one event in both encodings, each made when the first socket wants it."""
+    """The frames of one event in both encodings, each made when the first socket wants it.
 
-    __slots__ = ("_binary", "_post", "_text", "_type")
+    `accepted_ms`: when it was accepted, 0 when that is not known.
+    """
+
+    __slots__ = ("_binary", "_post", "_text", "_type", "accepted_ms")
 
     def __init__(self, event: Event, post: Post | None) -> None:
         self._type = event_type(post, event)
         self._post = post_json(post, event)
+        self.accepted_ms = accepted_at_ms(post, event)
         self._text: TextFrames | None = None
         self._binary: BinaryFrames | None = None
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from logging import getLogger
 from typing import Final, Protocol
 
+from app.clock import now_ms
 from app.domain.post import Event, Post
 from app.domain.shard import shard_of
 from app.errors import StoreError
@@ -112,9 +113,9 @@ class Hub:
 
         The hot path, like `_take`: once for each socket of each recipient of each post.
         """
-        sockets, taken = self._sockets, 0
+        sockets = self._sockets
         for push, frames in group:
-            text = frames.text
+            text, taken = frames.text, 0
             for user, offset in push.recipients:
                 for connection in sockets.get(user, ()):
                     session = connection.session
@@ -125,20 +126,31 @@ class Hub:
                         taken += 1
                     elif session.push(offset) is READ:
                         connection.ask()
+            self._count(taken, frames)
             if pacer.is_due:
                 await pacer.rest()
-        self._stats.frames_sent += taken
 
     async def _collect(self, group: Group, pacer: Pacer) -> None:
         """Several events: each socket is written to once, with all of them."""
         dirty: list[Connection] = []
+        taken: list[tuple[int, EventFrames]] = []
         for push, frames in group:
-            self._take(push, frames, dirty)
+            taken.append((self._take(push, frames, dirty), frames))
             if pacer.is_due:
                 await pacer.rest()
         await _flush(dirty, pacer)
+        for count, frames in taken:
+            self._count(count, frames)
 
-    def _take(self, push: Push, frames: EventFrames, dirty: list[Connection]) -> None:
+    def _count(self, taken: int, frames: EventFrames) -> None:
+        """One event went to so many sockets now: counted once for all of them."""
+        stats = self._stats
+        stats.frames_sent += taken
+        if taken and frames.accepted_ms:
+            stats.push_time.observe(max(now_ms() - frames.accepted_ms, 0) / 1000, taken)
+
+    def _take(self, push: Push, frames: EventFrames, dirty: list[Connection]) -> int:
+        """How many sockets have it in what goes out to them next."""
         sockets, text, taken = self._sockets, frames.text, 0
         for user, offset in push.recipients:
             for connection in sockets.get(user, ()):
@@ -153,7 +165,7 @@ class Hub:
                     taken += 1
                 elif session.push(offset) is READ:
                     connection.ask()
-        self._stats.frames_sent += taken
+        return taken
 
     def _lag(self, pushes: Iterable[Push]) -> None:
         """The bodies cannot be had now: the recipients go on from their inboxes when they can."""

@@ -34,6 +34,7 @@ _FIELDS: Final[Mapping[str, Metric]] = {
 def register(metrics: Metrics, stats: Stats) -> None:
     """Adds the metrics of a gateway process."""
     metrics.register_stats(stats, _FIELDS)
+    metrics.register(*names.PUSH_TIME, lambda: {(("channel", "socket"),): stats.push_time})
     metrics.register(*names.SOCKETS_CLOSED, lambda: _by("code", stats.sockets_closed))
     metrics.register(*names.SOCKETS_REFUSED, lambda: _by("limit", stats.sockets_refused))
     metrics.register(*names.GATEWAY_REQUESTS, lambda: _by("status", stats.requests))

@@ -71,9 +71,11 @@ class Gateway:
         operations: Operations | None = None,
         watch: Watch | None = None,
         now: Callable[[], float] = time.monotonic,
+        id_: str = "gateway",
     ) -> None:
         """`verify` raises `BadToken`. `watch` tells of another epoch until it is cancelled. `now`
-        is in seconds and never goes back."""
+        is in seconds and never goes back. `id_` is what this process is known by."""
+        self.id = id_
         self.stats = stats = Stats()
         self._notices = notices = Notices(now)
         self._limits = limits = limits or Limits()

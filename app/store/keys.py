@@ -18,6 +18,7 @@ user's data is deleted; what has a TTL has it from the same script that makes th
     post:{s}:id                     hash    BODY_BYTES_MAX, and a field  TTL RETENTION_S
                                             for each of POST_VERSIONS_MAX
     posts:{s}                       stream  POSTS_BACKLOG_MAX            entries deleted on ack
+    newest:{s}                      zset    500 ids                      TTL RETENTION_S
     idempotency:{s}:author:key      string  one id                       TTL IDEMPOTENCY_TTL_S
     inbox:{t}:user                  list    INBOX_MAX                    owner: the user
     trimmed:{t}                     hash    one field a user             owner: the user
@@ -44,6 +45,7 @@ user's data is deleted; what has a TTL has it from the same script that makes th
     sockets:{t}:node                stream  SOCKETS_BACKLOG_MAX          TTL 120 s
     lease:{t}:role                  string  one token                    TTL LEASE_S
     canary:{t}                      string  one time                     TTL 120 s
+    process:{s}:id                  string  one snapshot; s as of a user TTL 10 s
 """
 
 META = b"meta"
@@ -87,6 +89,11 @@ def post(shard: int, post_id: str) -> bytes:
 
 def posts(shard: int) -> bytes:
     return b"posts:{%d}" % shard
+
+
+def newest(shard: int) -> bytes:
+    """Posts of this shard that are fanned out, by their id, which is by their time."""
+    return b"newest:{%d}" % shard
 
 
 def idempotency(shard: int, author: str, key_digest: str) -> bytes:
@@ -195,6 +202,11 @@ def lease(shard: int, role: str) -> bytes:
 
 def canary(shard: int) -> bytes:
     return b"canary:{%d}" % shard
+
+
+def process(shard: int, id_: str) -> bytes:
+    """What a process tells of itself; `shard` is that of its id."""
+    return b"process:{%d}:%b" % (shard, id_.encode())
 
 
 def tag(shard: int) -> bytes:

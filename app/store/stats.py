@@ -1,6 +1,6 @@
 """What the service is busy with: queues, leases, nodes, workers, endpoints by state.
 
-Everything here is a length or a counter that is kept anyway: one round trip to each server,
+Everything here is a length or a counter that is kept anyway: two round trips to each server,
 whatever waits, and nothing is walked.
 """
 
@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 from app.domain.breaker import EndpointState
+from app.domain.snapshot import Snapshot
 from app.store import keys
 from app.store.client import Store
+from app.store.processes import read_processes
 from app.store.replies import pairs
 
 MEMBERS_MAX = 1_000  # nodes and workers listed
@@ -50,6 +52,8 @@ class Worker(TypedDict):
 
 
 class Stats(TypedDict):
+    """`processes` are those that have told of themselves in the last seconds."""
+
     shards: int
     queues: Queues
     queues_by_shard: list[Queues]
@@ -57,6 +61,7 @@ class Stats(TypedDict):
     nodes: list[Member]
     workers: list[Worker]
     endpoints: dict[str, int]
+    processes: list[Snapshot]
 
 
 async def read_stats(store: Store, shards: int) -> Stats:
@@ -67,14 +72,18 @@ async def read_stats(store: Store, shards: int) -> Stats:
     width = len(rest) // shards
     rows = [rest[start : start + width] for start in range(0, len(rest), width)]
     by_shard = [_queues(row) for row in rows]
+    members: list[Member] = [{"id": name, "seen_at_ms": at_ms} for name, at_ms in _seen(nodes)]
+    living = [_worker(name, at_ms) for name, at_ms in _seen(workers)]
+    ids = sorted({member["id"] for member in (*members, *living)})
     return {
         "shards": shards,
         "queues": _sum(by_shard),
         "queues_by_shard": by_shard,
         "leases": [lease for shard, row in enumerate(rows) for lease in _leases(shard, row)],
-        "nodes": [{"id": name, "seen_at_ms": at_ms} for name, at_ms in _seen(nodes)],
-        "workers": [_worker(name, at_ms) for name, at_ms in _seen(workers)],
+        "nodes": members,
+        "workers": living,
         "endpoints": _endpoints([row[-1] for row in rows]),
+        "processes": await read_processes(store, shards, ids),
     }
 
 

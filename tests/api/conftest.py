@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 
-from app.api.app import create_app, running
+from app.api.app import Pages, create_app, running
 from app.api.services import Limits, Services
 from app.api.waiters import Waiters
 from app.clock import now_ms
@@ -118,11 +118,12 @@ class Api:
 
 
 @asynccontextmanager
-async def serve(services: Services) -> AsyncIterator[Api]:
+async def serve(services: Services, pages: Pages | None = None) -> AsyncIterator[Api]:
+    """The API, with `pages` too."""
     secrets = {}
     for name, scopes in SCOPES.items():
         _, secrets[name] = await services.api_keys.create(name, scopes, now_ms())
-    app = create_app(services)
+    app = create_app(services, pages)
     async with client_of(app, secrets["admin"]) as admin:
         yield Api(services, app, admin, secrets)
 

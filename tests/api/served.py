@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 from starlette.types import ASGIApp
 
-from app.api.http import BoundedHttp, Connections, HttpLimits
+from app.api.http import BoundedHttp, BoundedSocket, Connections, HttpLimits
 from app.webserver import serve
 from tests.api.conftest import Api
 
@@ -91,10 +91,15 @@ class Raw:
 
 @asynccontextmanager
 async def served(
-    api: Api, limits: HttpLimits | None = None, app: ASGIApp | None = None
+    api: Api,
+    limits: HttpLimits | None = None,
+    app: ASGIApp | None = None,
+    socket_path: str | None = None,
 ) -> AsyncIterator[Served]:
     """The API, or another application, as production serves it."""
-    connections = Connections(limits or HttpLimits(), api.services.stats.refusals)
+    connections = Connections(
+        limits or HttpLimits(), api.services.stats.refusals, socket_path=socket_path
+    )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
@@ -106,6 +111,7 @@ async def served(
                     grace_s=1,
                     lifespan=app is None,
                     protocol=partial(BoundedHttp, shared=connections),
+                    sockets=BoundedSocket if socket_path else None,
                 )
             )
             try:

@@ -14,7 +14,8 @@ from app.api.app import create_app
 from app.api.services import Limits
 from app.api.sessions import COOKIE, SECURE_COOKIE, Sessions
 from app.clock import now_ms
-from app.console.pages import FORM_BYTES_MAX, pages
+from app.console.pages import PAGES, pages
+from app.console.signing_in import FORM_BYTES_MAX
 from app.sealing import Sealer
 from app.store.apikeys import Scope, digest_of
 from app.store.client import Store
@@ -75,6 +76,55 @@ async def test_a_browser_without_a_session_is_sent_to_sign_in(browser: Browser):
     answer = await browser.client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert 'name="key"' in (await browser.client.get("/login")).text
+
+
+@pytest.mark.parametrize("page", [page.path for page in PAGES])
+async def test_no_page_is_for_whoever_is_not_signed_in(browser: Browser, page: str):
+    path = _path(page)
+    answer = await browser.client.get(path)
+    assert answer.status_code == 303
+    assert answer.headers["location"] == ("/login" if path == "/" else f"/login?next={path}")
+    await browser.sign_in()
+    assert (await browser.client.get(path)).status_code == 200
+
+
+def _path(page: str) -> str:
+    return page.replace("{post}", "01kg9ys7g0d2pf2d03").replace("{endpoint}", "ky77tv2v00")
+
+
+@pytest.mark.parametrize(
+    "path", ["/posts/x", "/posts/<b>", "/endpoints/UPPERCASE0", "/console/zzz"]
+)
+async def test_a_page_of_nothing_is_not_found_and_shows_nothing_of_what_was_asked(
+    browser: Browser, path: str
+):
+    await browser.sign_in()
+    answer = await browser.client.get(path)
+    assert answer.status_code == 404
+    assert path.rpartition("/")[2] not in re.sub(r"<[^>]*>", "", answer.text)
+
+
+async def test_signing_in_leads_to_the_page_that_was_asked_for(browser: Browser):
+    form = (await browser.client.get("/login?next=/posts/01kg9ys7g0d2pf2d03")).text
+    assert 'name="next" value="/posts/01kg9ys7g0d2pf2d03"' in form
+    data = {"key": browser.keys["admin"], "next": "/posts/01kg9ys7g0d2pf2d03"}
+    answer = await browser.client.post("/login", data=data)
+    assert answer.headers["location"] == data["next"]
+
+
+@pytest.mark.parametrize(
+    "next_",
+    [
+        *("//evil.example", "https://evil.example", "/\\evil.example", "/posts/../..//evil"),
+        *("javascript:alert(1)", "/a/b/c", "/posts?x=//evil", "/\n/evil", " /posts", '/"><b>'),
+    ],
+)
+async def test_signing_in_leads_nowhere_else(browser: Browser, next_: str):
+    form = (await browser.client.get("/login", params={"next": next_})).text
+    assert 'name="next"' not in form
+    data = {"key": browser.keys["admin"], "next": next_}
+    answer = await browser.client.post("/login", data=data)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 async def test_an_admin_key_opens_a_session_whose_cookie_is_out_of_reach(browser: Browser):
@@ -220,14 +270,15 @@ async def test_what_was_sealed_for_something_else_is_no_session():
     assert Sessions(Sealer(b"1" * 32), session_s=60).find(f"{COOKIE}={begun}".encode()) is None
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/login", "/moments", "/console/console.css", "/console/no.css"]
-)
+PARTS = ["/moments", "/login", "/console/console.css", "/console/post.js", "/console/no.css"]
+
+
+@pytest.mark.parametrize("path", [*(page.path for page in PAGES), *PARTS])
 async def test_pages_load_nothing_from_elsewhere_and_run_no_script_inside_them(
     browser: Browser, path: str
 ):
     await browser.sign_in()
-    answer = await browser.client.get(path)
+    answer = await browser.client.get(_path(path))
     policy = dict(
         rule.split(" ", 1) for rule in answer.headers["content-security-policy"].split("; ")
     )
@@ -243,19 +294,24 @@ async def test_pages_load_nothing_from_elsewhere_and_run_no_script_inside_them(
 
 async def test_every_part_that_a_page_asks_for_is_there(browser: Browser):
     await browser.sign_in()
-    for page in ("/", "/login", "/moments"):
-        text = (await browser.client.get(page)).text
-        parts = re.findall(r'(?:src|href)="(/console/[^"]+)"', text)
+    wanted = set()
+    for page in ("/login", "/moments", *(page.path for page in PAGES)):
+        text = (await browser.client.get(_path(page))).text
+        parts = set(re.findall(r'(?:src|href)="(/console/[^"]+)"', text))
         assert parts
-        for part in parts:  # to which are added those that a script imports
-            answer = await browser.client.get(part)
-            assert answer.status_code == 200, part
-            imported = re.findall(r'^import .* from "\./([\w-]+\.js)";$', answer.text, re.MULTILINE)
-            parts += {f"/console/{name}" for name in imported}.difference(parts)
-    types = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8"}
-    for name, media_type in {**types, "svg": "image/svg+xml"}.items():
-        answer = await browser.client.get(f"/console/moments.{name}")
-        assert answer.headers["content-type"] == media_type
+        wanted |= parts
+    types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    seen: set[str] = set()
+    while wanted - seen:
+        part = (wanted - seen).pop()
+        seen.add(part)
+        answer = await browser.client.get(part)
+        assert answer.status_code == 200, part
+        assert answer.headers["content-type"].startswith(types[part.rpartition(".")[2]])
+        if part.endswith(".js"):
+            imports = re.findall(r'from "\./([\w.-]+)"', answer.text)
+            wanted |= {f"/console/{name}" for name in imports}
+    assert len(seen) > 10
 
 
 async def test_a_form_that_is_too_large_is_refused(browser: Browser):

@@ -46,6 +46,7 @@ CONTRACT: dict[tuple[str, str], tuple[int, set[str]]] = {
     ("POST", "/v1/endpoints/{endpoint}:recover"): (202, {"scheduled"}),
     ("GET", "/v1/endpoints/{endpoint}/attempts"): (200, PAGE),
     ("POST", "/v1/posts"): (202, POST),
+    ("GET", "/v1/posts"): (200, PAGE),
     ("GET", "/v1/posts/{post}"): (200, POST),
     ("PATCH", "/v1/posts/{post}"): (202, POST),
     ("DELETE", "/v1/posts/{post}"): (202, POST),

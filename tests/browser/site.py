@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from playwright.async_api import Page
 
 from app.api.sessions import COOKIE
+from app.console.socket import PATH
 from app.store.apikeys import digest_of
 from app.store.client import Store
 from tests.api.conftest import Api
@@ -24,7 +25,7 @@ async def open_site(store: Store, **changes: object) -> AsyncIterator[Site]:
     """Api with console, gateway and worker on `store`; `changes` are settings."""
     async with serve(store, make=Site, **changes) as site:
         api = Api(site.services, site.app, site.http, {"admin": ADMIN_KEY})
-        async with served(api, app=site.app) as on_port:
+        async with served(api, app=site.app, socket_path=PATH) as on_port:
             site.url = on_port.base
             yield site
 

@@ -29,13 +29,6 @@ async def test_a_wrong_key_is_told_and_can_be_corrected(
     await sign_in(page, service)
 
 
-async def test_the_overview_shows_what_runs(signed_in: Page, service: Site):
-    await expect(signed_in.get_by_role("status")).to_contain_text("As of")
-    workers = signed_in.get_by_role("region", name="Workers")
-    await expect(workers.get_by_role("listitem")).to_contain_text("sender")
-    await shoot_all(signed_in, "overview")
-
-
 async def test_a_session_of_one_window_is_none_in_another(
     signed_in: Page, windows: Windows, service: Site
 ):

@@ -17,14 +17,18 @@ from app.api.app import create_app, running
 from app.api.services import Services
 from app.commands.api import make_sealer, make_services
 from app.commands.gateway import make_gateway
+from app.commands.gateway import snapshots_of as gateway_snapshots
 from app.commands.opening import Opened
 from app.commands.process import process_metrics
+from app.commands.worker import snapshots_of as worker_snapshots
 from app.console.pages import pages
 from app.settings import Settings
 from app.store.client import Store
+from app.store.processes import published
 from app.store.schema import open_schema
 from app.wire import decode_frame, encode_msgpack
 from tests.wait import wait_until
+from workers.metrics import register
 from workers.supervisor import Worker
 
 ADMIN_KEY = "mk_an-admin-key-for-the-flows"
@@ -152,11 +156,13 @@ async def serve(store: Store, make: type[Made] = Service, **changes: object) -> 
         await services.prepare()
         await open_.enter_async_context(running(services))
         tasks = await open_.enter_async_context(asyncio.TaskGroup())
-        gateway = make_gateway(settings, opened, process_metrics("gateway"))
+        metrics = process_metrics("gateway"), process_metrics("worker")
+        gateway = make_gateway(settings, opened, metrics[0])
         port = await gateway.start("127.0.0.1", 0)
         services.sockets = replace(services.sockets, port=port)
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch())
+        register(metrics[1], worker.stats)
         running_ = [
             tasks.create_task(gateway.run(stop), name="gateway"),
             tasks.create_task(worker.run(stop), name="worker"),
@@ -164,6 +170,11 @@ async def serve(store: Store, make: type[Made] = Service, **changes: object) -> 
         # Also when the test has failed: a server that is not closed hangs the end of the loop.
         open_.push_async_callback(asyncio.wait, running_, timeout=20)
         open_.callback(stop.set)
+        for publisher in (
+            gateway_snapshots(gateway, opened, metrics[0]),
+            worker_snapshots(worker, opened, metrics[1]),
+        ):
+            await open_.enter_async_context(published(publisher))
         app = create_app(services, pages)
         transport = httpx.ASGITransport(app)
         headers = {"authorization": f"Bearer {ADMIN_KEY}"}

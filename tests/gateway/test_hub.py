@@ -1,9 +1,11 @@
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from msgpack import unpackb
 
+from app.clock import now_ms
 from app.domain.post import Event, EventKind
 from app.domain.shard import shard_of
 from app.errors import StoreUnavailable
@@ -135,6 +137,34 @@ async def test_each_body_is_asked_for_once_for_all_that_was_read():
         pushes = [push(("bob", 1)), push(("bob", 2), event=other), push(("eve", 1))]
         await table.hub.on_pushes(pushes)
         assert table.posts.asked == [{EVENT, other}]
+
+
+async def test_the_time_from_acceptance_is_counted_for_whoever_is_pushed_to():
+    """One event alone, and several in one write; not what is left to be read from the inbox."""
+    async with Table() as table:
+        accepted_ms = now_ms() - 40
+        table.posts.posts[POST_ID] = replace(make_post(), created_at_ms=accepted_ms)
+        for user, head in (("bob", 0), ("bob", 0), ("eve", 4)):
+            await table.open(user, head)
+        await table.hub.on_pushes([push(("bob", 1), ("eve", 9))])
+        times = table.rig.stats.push_time
+        assert sum(times.counts) == 2
+        assert 2 * 0.04 <= times.sum < 2 * 10
+        edit = Event(POST_ID, 2, EventKind.UPDATED)
+        edited = replace(make_post(), version=2, updated_at_ms=now_ms() - 30_000)
+        table.posts.posts[POST_ID] = replace(edited, created_at_ms=now_ms() - 90_000)
+        await table.hub.on_pushes([push(("bob", 2)), push(("bob", 3), event=edit)])
+        assert sum(times.counts) == 6
+        assert 2 * 120 <= times.sum < 2 * 150
+
+
+async def test_the_time_of_an_edit_that_was_overtaken_is_not_known():
+    async with Table() as table:
+        table.posts.posts[POST_ID] = replace(make_post(), version=3)
+        await table.open("bob")
+        await table.hub.on_pushes([push(("bob", 1), event=Event(POST_ID, 2, EventKind.UPDATED))])
+        assert table.rig.stats.frames_sent == 1
+        assert sum(table.rig.stats.push_time.counts) == 0
 
 
 async def test_who_missed_a_push_reads_the_inbox():

@@ -4,7 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.gateway.metrics import register
 from app.gateway.stats import Stats
-from app.metrics import Metrics
+from app.metrics import Histogram, Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
@@ -22,9 +22,22 @@ def test_every_number_a_gateway_counts_can_be_scraped():
     for value, field in enumerate(fields(Stats), 1):
         if isinstance(getattr(stats, field.name), int):
             setattr(stats, field.name, value)
-        else:
+        elif not isinstance(getattr(stats, field.name), Histogram):
             getattr(stats, field.name)["4408"] = value
-    assert sorted(samples(metrics).values()) == list(range(1, len(fields(Stats)) + 1))
+    stats.push_time.observe(0.07, 900)
+    found = {key: value for key, value in samples(metrics).items() if "push_seconds" not in key[0]}
+    numbers = [n for n, field in enumerate(fields(Stats), 1) if field.name != "push_time"]
+    assert sorted(found.values()) == numbers
+
+
+def test_how_long_pushes_took_is_told_of_the_channel():
+    metrics, stats = Metrics(), Stats()
+    register(metrics, stats)
+    stats.push_time.observe(0.07, 900)
+    found = samples(metrics)
+    assert found["moments_push_seconds_count", ("socket",)] == 900
+    assert found["moments_push_seconds_bucket", ("socket", "0.05")] == 0
+    assert found["moments_push_seconds_bucket", ("socket", "0.1")] == 900
 
 
 def test_counts_by_something_have_it_as_a_label():

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.domain.delivery import State
+from app.domain.ids import shard_of_id
 from app.domain.post import Event, EventKind
+from app.metrics import Metrics
 from app.settings import Settings
 from app.store import canary, keys
 from app.store.apikeys import ApiKeys, Scope
@@ -17,6 +19,7 @@ from app.store.client import Store
 from app.store.graph import EdgeKind
 from app.store.leases import Leases, Slot
 from app.store.nodes import Node
+from app.store.processes import Publisher
 from app.store.schema import open_schema
 from tests.store.places import check_keys, check_places, documented_keys
 from tests.store.scene import BOB, scene
@@ -114,6 +117,13 @@ async def test_all_keys_of_a_busy_store_are_as_documented(store: Store) -> None:
     await store.call("answer_ping", reply, [b"entry", 60, 3, 3_600])
     await take(store, SHARDS, "receiver.example", 1)
     await store.call("set_shift", [sender.lease, keys.shift(1)], [sender.token, 1_500])
+    await Publisher(store, SHARDS, "one", "worker", Metrics()).publish()
+    shard = shard_of_id(on.event.post)
+    await store.execute("SET", keys.lease(shard, keys.FANOUT), "one", "EX", 60)
+    finished = [keys.lease(shard, keys.FANOUT), keys.posts(shard), keys.newest(shard)]
+    finished.insert(2, keys.post(shard, on.event.post))
+    args = ["one", keys.GROUP, "1-1", 1, 1, on.event.post, 9, 3_600]
+    await store.call("finish_event", finished, args)
     await cancel(store, Event(on.event.post, 2, EventKind.UPDATED), 0, 1)
     seen = await check_keys(store)
     assert seen.keys() == documented_keys().keys()

@@ -80,8 +80,9 @@ class Worker:
                 return slices
 
     async def finish(self, event: Event, entry: bytes, slices: int) -> int | bytes:
-        named = [LEASE, keys.posts(SHARD), keys.post(SHARD, event.post)]
+        named = [LEASE, keys.posts(SHARD), keys.post(SHARD, event.post), keys.newest(SHARD)]
         args = [self.token, keys.GROUP, entry, event.version, slices]
+        args += [event.post, 3, 3_600]
         return await self.store.call("finish_event", named, args)
 
 

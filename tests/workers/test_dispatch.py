@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -105,11 +106,11 @@ class Bench:
         item.body = self.dispatch.body_of(post, event)
         return item
 
-    def send(self, count: int = 1, **already: int) -> None:
+    def send(self, count: int = 1, **already: Any) -> None:
         for _ in range(count):
             self.dispatch.offer(self.item(**already))
 
-    async def outcome(self, **already: int) -> dict[str, Any]:
+    async def outcome(self, **already: Any) -> dict[str, Any]:
         before = len(self.owner.records)
         self.send(**already)
         return (await self.owner.wait(before + 1))[before]
@@ -200,6 +201,20 @@ async def test_how_late_a_retry_was_is_counted_but_not_what_had_no_time(receiver
         await work.owner.wait(3)
     assert sum(work.stats.lateness.counts) == 1
     assert 0.04 <= work.stats.lateness.sum < 0.2
+
+
+async def test_the_time_from_acceptance_is_counted_at_success_but_not_of_a_replay(
+    receiver: Receiver,
+):
+    receiver.script.append(status(500))
+    async with bench(receiver.url) as work:
+        post = replace(POST, created_at_ms=now_ms() - 2_000)
+        await work.outcome(post=post)
+        assert sum(work.stats.push_time.counts) == 0
+        await work.outcome(post=post, attempts=1)
+        await work.outcome(post=post, attempts=3, base=3)
+    assert sum(work.stats.push_time.counts) == 1
+    assert 2 <= work.stats.push_time.sum < 12
 
 
 # What the endpoint says about itself

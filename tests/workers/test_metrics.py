@@ -60,6 +60,14 @@ def test_every_limit_that_a_worker_reaches_can_be_scraped():
         assert found[name] == value, name
 
 
+def test_how_long_pushes_took_is_told_of_the_channel():
+    stats = WorkerStats()
+    stats.dispatch.push_time.observe(7_200)
+    found = scraped(stats)
+    assert found["moments_push_seconds_bucket", "webhook", "1800.0"] == 0
+    assert found["moments_push_seconds_bucket", "webhook", "10800.0"] == 1
+
+
 def test_a_worker_that_sends_nothing_has_reached_no_limit_of_sending():
     found = scraped(WorkerStats())
     assert found["moments_delivery_reads_paused_total",] == 0

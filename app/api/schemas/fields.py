@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from app.api.problems import ERRORS_MAX, INVALID, FieldError, Problem
-from app.domain.ids import ENDPOINT_ID, USER_ID
+from app.domain.ids import ENDPOINT_ID, POST_ID, USER_ID
 
 LIMIT_DEFAULT, LIMIT_MAX = 50, 200
 OFFSET_MAX = 2**53 - 1  # what every JSON reader keeps exactly
@@ -121,6 +121,7 @@ _MS = timedelta(milliseconds=1)
 
 UserId = Annotated[str, StringConstraints(pattern=f"^{USER_ID.pattern}$")]
 TypeWord = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+PostId = Annotated[str, StringConstraints(pattern=f"^{POST_ID.pattern}$")]
 EndpointId = Annotated[str, StringConstraints(pattern=f"^{ENDPOINT_ID.pattern}$")]
 # A time in a request, as milliseconds.
 Time = Annotated[

@@ -1,12 +1,32 @@
 """Health and statistics in answers."""
 
+from typing import Any, Literal
+
 from pydantic import ConfigDict, Field
 
 from app.api.problems import KINDS
-from app.api.schemas.examples import POSTED_AT, example
+from app.api.schemas.examples import POSTED_AT, SENT_AT, example
 from app.api.schemas.fields import Out, TimeText, left_out
 
 _KINDS = f"Behind `urn:moments:problem:` stands one of {', '.join(kind.word for kind in KINDS)}."
+_DELIVERED = {"webhook": 5_210, "socket": 0}
+_PUSH_SECONDS: dict[str, Any] = {
+    "bounds": [0.01, 0.1, 1.0],
+    "counts": {"webhook": [310, 4_800, 88, 12], "socket": [0, 0, 0, 0]},
+}
+_PROCESS = {
+    "id": "worker-1f2e3d",
+    "role": "worker",
+    "version": "0.1.0",
+    "started_at": POSTED_AT,
+    "seen_at": SENT_AT,
+    "memory_bytes": 61_865_984,
+    "delivered": _DELIVERED,
+    "sockets_open": 0,
+    "attempts_open": 3,
+    "leases_held": 24,
+    "posts_accepted": 0,
+}
 _QUEUES = {"posts": 0, "deliveries": 3, "redeliveries": 0, "retries": 1, "dead": 0}
 
 
@@ -72,8 +92,52 @@ class Worker(Out):
     seen_at: TimeText
 
 
+class ByChannel(Out):
+    model_config = example(_DELIVERED)
+
+    webhook: int
+    socket: int
+
+
+class BucketsByChannel(Out):
+    model_config = example(_PUSH_SECONDS["counts"])
+
+    webhook: list[int]
+    socket: list[int]
+
+
+class PushSeconds(Out):
+    """How long it took from the acceptance of a post to its push. `counts` has one number for each
+    bucket: up to the first of `bounds`, up to the second, and so on, and above the last."""
+
+    model_config = example(_PUSH_SECONDS)
+
+    bounds: list[float]
+    counts: BucketsByChannel
+
+
+class Process(Out):
+    """A process that lives, as it told of itself at `seen_at`. Totals are of the time since
+    `started_at`; an api delivers nothing, and only a worker has leases and attempts."""
+
+    model_config = example(_PROCESS)
+
+    id: str
+    role: Literal["api", "gateway", "worker"]
+    version: str
+    started_at: TimeText
+    seen_at: TimeText
+    memory_bytes: int
+    delivered: ByChannel
+    sockets_open: int
+    attempts_open: int
+    leases_held: int
+    posts_accepted: int
+
+
 class Stats(Out):
-    """Queues in all and by shard, who owns what, who lives, endpoints by state."""
+    """Queues in all and by shard, who owns what, who lives, endpoints by state. `delivered` and
+    `push_seconds` are the sums of what the living processes have counted since they started."""
 
     model_config = example(
         {
@@ -84,6 +148,9 @@ class Stats(Out):
             "nodes": [{"id": "gateway-1f2e3d", "seen_at": POSTED_AT}],
             "workers": [{"id": "worker-1f2e3d", "role": "sender", "seen_at": POSTED_AT}],
             "endpoints": {"active": 12, "open": 1, "disabled": 0, "unverified": 0},
+            "processes": [_PROCESS],
+            "delivered": _DELIVERED,
+            "push_seconds": _PUSH_SECONDS,
         }
     )
 
@@ -94,6 +161,9 @@ class Stats(Out):
     nodes: list[Node]
     workers: list[Worker]
     endpoints: dict[str, int]
+    processes: list[Process]
+    delivered: ByChannel
+    push_seconds: PushSeconds
 
 
 class Description(Out):

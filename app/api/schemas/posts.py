@@ -6,9 +6,21 @@ from pydantic import FailFast, Field, model_validator
 from typing_extensions import TypeAliasType
 
 from app.api.schemas.examples import DATA, POST, POSTED_AT, example
-from app.api.schemas.fields import Body, Out, TimeText, TypeWord, UserId, left_out
+from app.api.schemas.fields import (
+    LIMIT_DEFAULT,
+    Body,
+    Limit,
+    Out,
+    PostId,
+    Query,
+    TimeText,
+    TypeWord,
+    UserId,
+    left_out,
+)
 
 AUDIENCE_MAX = 10_000
+_HEAD = {**{name: POST[name] for name in POST if name != "data"}, "updated_at": POSTED_AT}
 
 # One wrong id is enough: ten thousand messages would help nobody. (A named alias, because Python
 # 3.11 wants the parts of a union hashable and FailFast is not.)
@@ -55,10 +67,40 @@ class NewPost(Body):
     audience: Audience | None = None
 
 
+class PostPage(Query):
+    """A page of posts: `after` is the last one of the page before."""
+
+    after: PostId | None = None
+    limit: Limit = LIMIT_DEFAULT
+
+
 class PostEdit(Body):
     model_config = example({"data": {"text": "Down again"}})
 
     data: dict[str, Any]
+
+
+class PostHead(Out):
+    """A post without its data."""
+
+    model_config = example(_HEAD)
+
+    id: str
+    author: str
+    type: str
+    version: int
+    created_at: TimeText
+    updated_at: TimeText
+    deleted: Literal[True] | None = left_out()
+
+
+class Posts(Out):
+    """The newest posts; of each shard those that wait for fan-out, and the 500 fanned out last."""
+
+    model_config = example({"items": [_HEAD], "next": None})
+
+    items: list[PostHead]
+    next: str | None
 
 
 class Post(Out):
