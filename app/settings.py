@@ -19,7 +19,7 @@ from app.domain.credential import may_be_api_key
 from app.domain.origin import why_no_origin
 from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
-from app.domain.sockets import why_no_socket_url
+from app.domain.socket_url import why_no_socket_url
 from app.secret_files import read_files
 
 AckMode = Literal["memory", "fsync", "replica"]

@@ -33,6 +33,7 @@ FEED = CURSOR | READ
 ALL = {"all"}
 MAY = {
     ("POST", "/v1/posts"): PUBLISH,
+    ("GET", "/v1/posts"): READ,
     ("GET", "/v1/posts/{post}"): READ,
     ("PATCH", "/v1/posts/{post}"): PUBLISH,
     ("DELETE", "/v1/posts/{post}"): PUBLISH,

@@ -270,7 +270,7 @@ async def test_what_was_sealed_for_something_else_is_no_session():
     assert Sessions(Sealer(b"1" * 32), session_s=60).find(f"{COOKIE}={begun}".encode()) is None
 
 
-PARTS = ["/login", "/moments", "/console/console.css", "/console/post.js", "/console/no.css"]
+PARTS = ["/moments", "/login", "/console/console.css", "/console/post.js", "/console/no.css"]
 
 
 @pytest.mark.parametrize("path", [*(page.path for page in PAGES), *PARTS])

@@ -13,7 +13,7 @@ from app.api.services import Limits
 from app.api.sessions import Sessions
 from app.clock import now_ms
 from app.console.pages import pages
-from app.domain.sockets import Sockets
+from app.domain.socket_url import Sockets
 from app.sealing import Sealer
 from app.store.client import Store
 from tests.api.conftest import SCOPES, make_services

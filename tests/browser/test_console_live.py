@@ -10,7 +10,7 @@ from tests.receivers import Receiver
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_it_shows_who_runs_and_who_owns_what(signed_in: Page, service: Site):
+async def test_it_shows_who_runs_and_what_is_delivered_while_it_is(signed_in: Page, service: Site):
     await expect(signed_in.locator("#said")).to_have_text("Live")
     processes = signed_in.get_by_role("region", name="Processes")
     for role in ("api", "gateway", "worker"):
@@ -18,10 +18,6 @@ async def test_it_shows_who_runs_and_who_owns_what(signed_in: Page, service: Sit
     leases = signed_in.get_by_role("region", name="Who owns which shard")
     await expect(leases.get_by_role("row", name="sender")).not_to_contain_text("nobody")
     await expect(signed_in.get_by_role("heading", name="No worker runs")).to_be_hidden()
-    await shoot_all(signed_in, "live")
-
-
-async def test_what_is_delivered_shows_while_it_is(signed_in: Page, service: Site):
     figures = signed_in.get_by_role("region", name="Now")
     async with Receiver() as receiver, service.socket("bob"):
         await service.register("bob", receiver.url)
@@ -37,3 +33,4 @@ async def test_what_is_delivered_shows_while_it_is(signed_in: Page, service: Sit
         ).to_be_visible()
         delivered = signed_in.locator("#process-list tr", has_text="worker").locator("td").nth(5)
         await expect(delivered).to_have_text("5")
+        await shoot_all(signed_in, "live")

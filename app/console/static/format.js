@@ -6,7 +6,10 @@ const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
 
 export const count = (value) => whole.format(value);
-export const short = (value) => (value < 10_000 ? whole.format(Math.round(value)) : compact.format(value));
+export function short(value) {
+  if (value >= 10_000) return compact.format(value);
+  return value < 10 && value % 1 ? value.toFixed(1) : whole.format(Math.round(value));
+}
 
 /** A rate: one decimal as long as it is small. */
 export const rate = (value) => (value > 0 && value < 10 ? value.toFixed(1) : short(value));

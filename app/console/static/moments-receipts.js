@@ -30,14 +30,16 @@ export class Receipts {
     this.list = element("ul", { className: "recipients", hidden: true });
     this.waitMs = FIRST_MS;
     this.timer = null;
+    this.isSeen = false;
+    this.observer = new IntersectionObserver((changes) => {
+      this.isSeen = changes.at(-1).isIntersecting;
+      if (this.isSeen) this.look();
+    });
   }
 
   /** Looks while the post is on the screen. */
   follow(item) {
-    new IntersectionObserver((seen) => {
-      if (seen.at(-1).isIntersecting) this.look();
-      else this.stop();
-    }).observe(item);
+    this.observer.observe(item);
   }
 
   look() {
@@ -45,9 +47,11 @@ export class Receipts {
     this.after(FIRST_MS);
   }
 
+  /** For good. */
   stop() {
+    this.observer.disconnect();
+    this.isSeen = false;
     clearTimeout(this.timer);
-    this.timer = null;
   }
 
   toggle() {
@@ -57,13 +61,14 @@ export class Receipts {
   }
 
   after(ms) {
-    this.stop();
+    clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), ms);
   }
 
   async ask() {
+    if (!this.isSeen) return; // until it is again
     if (document.hidden) {
-      this.after(LATEST_MS); // nobody sees it
+      this.after(LATEST_MS);
       return;
     }
     let isSettled = false;
@@ -74,10 +79,7 @@ export class Receipts {
     } catch (error) {
       this.summary.textContent = error.message;
     }
-    if (isSettled) {
-      this.stop();
-      return;
-    }
+    if (isSettled) return;
     this.waitMs = Math.min(this.waitMs * SLOWER, LATEST_MS);
     this.after(this.waitMs);
   }

@@ -33,6 +33,7 @@ class Window {
     this.timeline = new Timeline(part("timeline"), user, say);
     this.missed = { from: 0, to: -1, left: 0 };
     this.unseen = 0;
+    this.isAway = false; // by choice, whatever becomes of the network
     this.key = newKey();
     this.line = new Line({
       token: () => makeToken(user),
@@ -72,9 +73,12 @@ class Window {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) part("compose").requestSubmit();
     });
     part("text").addEventListener("input", () => { this.key = newKey(); });
-    part("online").addEventListener("change", () => this.setOnline(part("online").checked));
+    part("online").addEventListener("change", () => {
+      this.isAway = !part("online").checked;
+      this.setOnline(!this.isAway);
+    });
     addEventListener("offline", () => this.setOnline(false));
-    addEventListener("online", () => this.setOnline(true));
+    addEventListener("online", () => this.setOnline(!this.isAway));
     addEventListener("focus", () => this.friends.look());
     addEventListener("visibilitychange", () => this.showUnseen(0));
     this.memory.onOtherWindow(() => this.showOwn());

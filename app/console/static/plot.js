@@ -10,7 +10,7 @@ const SPAN_MIN_MS = 60_000; // of a plot that has just begun
 
 /** A round number not below a value: 1, 2 or 5 with zeros. */
 export function niceTop(value) {
-  if (value <= 0) return 1;
+  if (value <= 0) return 2;
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 5, 10].map((step) => step * power).find((top) => top >= value * 0.999);
 }
