@@ -1,20 +1,24 @@
 """Subscriptions to the real service."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from moments_client import (
-    Moments,
-    PushedPost,
-    State,
-    subscribe,
-)
+from app.store.embedded import EmbeddedServer
+from moments_client import Gap, Moments, Position, PushedPost, Reset, State, subscribe
 from moments_client.answers import Token
-from tests.clients.python.live import Live
+from tests.clients.python.live import Live, live
 from tests.clients.python.taking import offsets, take
 from tests.wait import wait_until
+
+
+@pytest.fixture(scope="module")
+def running(single_server: EmbeddedServer) -> Iterator[Live]:
+    """With inboxes that are soon full."""
+    with live(single_server.url, inbox_max=20, inbox_keep=10) as found:
+        yield found
 
 
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
@@ -71,6 +75,33 @@ async def test_with_explicit_acks_an_event_counts_when_its_consumer_is_done(mome
 
 async def _is(read: Any, wanted: int) -> bool:
     return await read() == wanted
+
+
+async def test_what_is_no_longer_kept_is_named_and_the_rest_comes(moments: Moments):
+    await moments.graph.befriend("ann", "gus")
+    for number in range(25):
+        await moments.posts.create("ann", {"n": number}, only=["gus"])
+    await wait_until(lambda: _is(lambda: _head(moments, "gus"), 25))
+    gaps: list[Gap] = []
+    async with moments.subscribe("gus", position=Position(2), on_gap=gaps.append) as events:
+        [first] = await take(events, 1)
+        rest = await take(events, 25 - first.offset)
+    assert [(gap.from_, gap.to) for gap in gaps] == [(3, first.offset - 1)]
+    assert offsets(rest) == list(range(first.offset + 1, 26))
+
+
+async def _head(moments: Moments, user: str) -> int:
+    return (await moments.feed.read(user, after=0)).head_offset
+
+
+async def test_a_position_in_another_log_starts_over(moments: Moments):
+    await moments.graph.befriend("ann", "hal")
+    await moments.posts.create("ann", {}, only=["hal"])
+    resets: list[Reset] = []
+    position = Position(7, "another")
+    async with moments.subscribe("hal", position=position, on_reset=resets.append) as events:
+        assert offsets(await take(events, 1)) == [1]
+    assert [reset.epoch for reset in resets] == [(await moments.feed.read("hal")).epoch]
 
 
 async def test_a_reader_with_only_a_token_needs_no_key(moments: Moments, running: Live):
