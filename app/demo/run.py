@@ -93,7 +93,8 @@ class _Demo:
 
     async def _play(self) -> Evidence:
         async with AsyncExitStack() as open_:
-            with self._step("start store, api, gateway and worker"):
+            starting = "start store, api, gateway and worker"
+            with self._console.status(starting), self._step(starting):
                 service = await open_.enter_async_context(RunningService(self._directory))
             with self._progress() as progress:
                 return await self._play_on(service, open_, progress)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import partial
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -29,6 +29,7 @@ from moments_client.errors import (
     Unreachable,
 )
 from moments_client.follower import Follower, HoleError
+from moments_client.handshake import detail_of, retry_after_of, socket_url
 from moments_client.messages import (
     Ack,
     EncodingName,
@@ -39,11 +40,9 @@ from moments_client.messages import (
     Reset,
     encoding_of,
 )
-from moments_client.refusal import detail_of, retry_after_of
 
 log = logging.getLogger(__name__)
 
-PATH = "/v1/socket"
 FIRST_S, LONGEST_S = 0.5, 20.0  # of the waits between connections
 OPEN_TIMEOUT_S = 10.0
 HELLO_TIMEOUT_S = 15.0  # from an open socket to its first message
@@ -402,12 +401,3 @@ def subscribe(
         on_reset=on_reset,
         on_state=on_state,
     )
-
-
-def socket_url(text: str) -> str:
-    """The URL of a gateway's sockets, from one that may lack the path. Raises ValueError."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{text!r} is no URL such as ws://127.0.0.1:8001")
-    path = parts.path if parts.path.strip("/") else PATH
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))

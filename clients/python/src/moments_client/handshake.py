@@ -1,12 +1,24 @@
-"""Why a gateway did not open a socket, read from its answer over HTTP."""
+"""Before there is a socket: where it is, and why a gateway did not open it."""
 
 import json
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from websockets.http11 import Response
 
 from moments_client.transport import read_retry_after
+
+PATH = "/v1/socket"
+
+
+def socket_url(text: str) -> str:
+    """The URL of a gateway's sockets, from one that may lack the path. Raises ValueError."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError(f"{text!r} is no URL such as ws://127.0.0.1:8001")
+    path = parts.path if parts.path.strip("/") else PATH
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
 def detail_of(response: Response) -> str:
