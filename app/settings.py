@@ -19,6 +19,7 @@ from app.domain.credential import may_be_api_key
 from app.domain.origin import why_no_origin
 from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
+from app.domain.sockets import why_no_socket_url
 from app.secret_files import read_files
 
 AckMode = Literal["memory", "fsync", "replica"]
@@ -157,6 +158,18 @@ class Settings(BaseSettings):
     )
     console_sockets_max: int = _of(
         32, "Browsers that watch the console live at one api process.", ge=1, le=1_000
+    )
+    socket_url: str | None = _of(
+        None,
+        "Where the pages of the api find the gateways: wss://push.example.com/v1/socket. Their "
+        "policy lets them open sockets to its origin and to no other.",
+    )
+    socket_port: int = _of(
+        0,
+        "The gateways' port on the host that pages are fetched from, where `socket_url` is not "
+        "set; 0 where it is not known. `moments up` sets it.",
+        ge=0,
+        le=65_535,
     )
 
     # Limits of the API
@@ -382,6 +395,16 @@ class Settings(BaseSettings):
         if not value:  # as Compose fills in what is not set
             return None
         parse_proxy(value)
+        return value
+
+    @field_validator("socket_url")
+    @classmethod
+    def _check_socket_url(cls, value: str | None) -> str | None:
+        """It goes into a header and into a page."""
+        if not value:  # as Compose fills in what is not set
+            return None
+        if (reason := why_no_socket_url(value)) is not None:
+            raise ValueError(reason)
         return value
 
     @field_validator("token_keys", mode="before")

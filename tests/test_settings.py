@@ -135,3 +135,14 @@ def test_what_a_file_holds_is_checked_as_any_setting_is(monkeypatch, tmp_path):
     monkeypatch.setenv("MOMENTS_ADMIN_KEY_FILE", str(tmp_path / "file"))
     with pytest.raises(UsageMistake, match=r"^MOMENTS_ADMIN_KEY: an API key begins with mk_"):
         read_settings()
+
+
+def test_the_address_of_the_sockets_is_one_that_may_stand_in_a_policy(monkeypatch):
+    monkeypatch.setenv("MOMENTS_SOCKET_URL", "")  # as Compose fills in what is not set
+    assert read_settings().socket_url is None
+    monkeypatch.setenv("MOMENTS_SOCKET_URL", "wss://push.example.com/v1/socket")
+    assert read_settings().socket_url == "wss://push.example.com/v1/socket"
+    for wrong in ("https://push.example.com", "wss://h/; script-src *", "wss://h\nx/v1/socket"):
+        monkeypatch.setenv("MOMENTS_SOCKET_URL", wrong)
+        with pytest.raises(UsageMistake, match=r"^MOMENTS_SOCKET_URL: "):
+            read_settings()

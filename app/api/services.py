@@ -9,6 +9,7 @@ from app.api.stats import Stats
 from app.api.waiters import Waiters
 from app.clock import now_ms
 from app.domain.address import Network
+from app.domain.sockets import Sockets
 from app.guard import Guard
 from app.metrics import Metrics
 from app.settings import Settings
@@ -92,6 +93,7 @@ class Services:
     rates: Rates = field(default_factory=Rates)
     sessions: Sessions | None = None  # without them there is no console
     stats: Stats = field(default_factory=Stats)
+    sockets: Sockets = field(default_factory=Sockets)  # where pages find them
     admin_key: str | None = None
     watch: EpochWatch | None = None
 

@@ -21,6 +21,7 @@ from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
 from app.console.pages import pages
 from app.console.socket import MESSAGE_BYTES_MAX, PATH
+from app.domain.sockets import Sockets
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
 from app.sealing import Sealer
@@ -110,6 +111,7 @@ def make_services(settings: Settings, opened: Opened, sealer: Sealer) -> Service
         sessions=(
             Sessions(sealer, session_s=settings.console_session_s) if settings.console else None
         ),
+        sockets=Sockets(settings.socket_url, settings.socket_port),
         admin_key=settings.admin_key,
         watch=opened.watch(),
     )

@@ -58,12 +58,14 @@ class Summary:
             key = f"$(cat {shlex.quote(str(self.data / ADMIN_KEY))})"
         curl = f'curl -sS -H "authorization: Bearer {key}"'
         post = f"-H '{_JSON}' -d '{_POST}'"
+        page = f"{api}/moments     # in a browser: a window for each of two friends"
         tail = f"moments tail --user bob --data {data}     # in another terminal"
         return [
             f"{curl} -X PUT {api}/v1/users/alice/friends/bob",
             *([tail] if self.gateway else []),
             f"{curl} {post} {api}/v1/posts",
             "moments listen --port 9000     # a receiver for webhooks",
+            *([page] if self.gateway and self.settings.console else []),
         ]
 
 

@@ -119,8 +119,11 @@ def plan_roles(
         return Role(name, command(command_), {**environment, **more}, ready)
 
     ops_ports = free_ports(settings.host, options.workers)
+    # Pages find the sockets on the host that they are fetched from, unless a setting says where.
+    is_known = options.gateway and settings.socket_port == 0
+    sockets = {variable("socket_port"): str(settings.gateway_port)} if is_known else {}
     return [
-        [role("api", "api", settings.port)],
+        [role("api", "api", settings.port, **sockets)],
         [role("gateway", "gateway", settings.gateway_port)] if options.gateway else [],
         [
             role(f"worker-{number}", "worker", port, **{variable("ops_port"): str(port)})

@@ -18,21 +18,26 @@ _TYPES: Final = {
     "js": b"text/javascript; charset=utf-8",
     "svg": b"image/svg+xml",
 }
-_CSP: Final = "; ".join(
-    (
+
+
+def policy(*origins: str) -> Header:
+    """What a page may load; `origins` are those it may open sockets to besides our own."""
+    rules = (
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
         "img-src 'self'",
-        "connect-src 'self'",
+        " ".join(("connect-src 'self'", *origins)),
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
     )
-)
+    return (b"content-security-policy", "; ".join(rules).encode("ascii"))
+
+
+_POLICY: Final = policy()
 # Beside those that every answer has: nobody frames a page, and no page tells where one came from.
 _HEADERS: Final[tuple[Header, ...]] = (
-    (b"content-security-policy", _CSP.encode()),
     (b"referrer-policy", b"no-referrer"),
     (b"x-frame-options", b"DENY"),
     (b"cross-origin-opener-policy", b"same-origin"),
@@ -71,7 +76,9 @@ class Frame:
                 answer = self._told(problem)
             self._stats.by_status[answer.status] += 1
             response = Response(answer.body, answer.status)
-            response.raw_headers = [*answer.head(), *_HEADERS]
+            head = answer.head()
+            own = () if any(name == _POLICY[0] for name, _ in head) else (_POLICY,)
+            response.raw_headers = [*head, *_HEADERS, *own]
             return response
 
         return endpoint

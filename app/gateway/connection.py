@@ -12,11 +12,11 @@ from app.gateway.close_codes import BROKEN, GONE, CloseCode, counted
 from app.gateway.context import Context, deadline, judge
 from app.gateway.encoding import PING, Encoding, EventFrames
 from app.gateway.incoming import Incoming, Message
-from app.gateway.messages import Ack, Renew, Unknown, read
+from app.gateway.messages import Ack, Ping, Renew, Unknown, read
 from app.gateway.pulse import Pulse
 from app.gateway.session import CLOSED, Session
 from app.gateway.wheel import NOWHERE
-from app.gateway.wording import goodbye, words
+from app.gateway.wording import PONG, goodbye, words
 from app.store.inbox import InboxPage
 from app.tokens import Claims
 
@@ -269,7 +269,7 @@ class Connection(asyncio.Protocol):
         incoming = self._hear(now)
         for message in messages:
             self._take(message, now)
-            if self.session.is_closed:
+            if self.session.is_closed or incoming.is_flooding:
                 break
         if incoming.is_flooding:
             self.close(CloseCode.FLOOD)
@@ -303,8 +303,15 @@ class Connection(asyncio.Protocol):
                 self._act(self.session.ack(offset, now))
             case Renew(token):
                 self._renew(token, now)
+            case Ping():
+                self._pong(now)
             case Unknown(reason):
                 self.close(CloseCode.BAD_MESSAGE, reason)
+
+    def _pong(self, now: float) -> None:
+        """Until the hello that is the answer: it comes first."""
+        if self._hear(now).pay_for_answer(now) and not self.session.is_opening:
+            self._send(self.encoding.frame(PONG))
 
     def _renew(self, token: str, now: float) -> None:
         claims = judge(self._context.verify, token)

@@ -84,6 +84,13 @@ class Incoming:
                 if message is not None:
                     yield message
 
+    def pay_for_answer(self, now: float) -> bool:
+        """A message that buys an answer costs as much as a control frame. False: it is one too
+        many, and the client is flooding."""
+        if not self._allowance.spend(CONTROL_COST - MESSAGE_COST, now):
+            self.is_flooding = True
+        return not self.is_flooding
+
     def allow(self, message_bytes_max: int) -> None:
         """Takes larger messages from the next one on."""
         self._protocol.max_message_size = message_bytes_max

@@ -1,4 +1,4 @@
-"""What clients may say, and how it is read from their messages: an ack, or a new token."""
+"""What clients may say, and how it is read from their messages: an ack, a new token, or a ping."""
 
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -25,13 +25,19 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks for a `pong`: those of the websocket protocol cannot be seen or sent by a browser's
+    page, which has no other way to find that its connection is dead."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """Not a message of this protocol; `reason` says what is wrong with it."""
 
     reason: str
 
 
-def read(message: Message, encoding: Encoding) -> Ack | Renew | Unknown:
+def read(message: Message, encoding: Encoding) -> Ack | Renew | Ping | Unknown:
     """What a whole message says on a socket of this encoding."""
     name = encoding.subprotocol
     if message.is_text is not (encoding is JSON):
@@ -42,8 +48,9 @@ def read(message: Message, encoding: Encoding) -> Ack | Renew | Unknown:
         return Unknown(f"this cannot be decoded as {name} says")
 
 
-def parse(message: Any) -> Ack | Renew | Unknown:
-    """`{"type": "ack", "offset": 12}` or `{"type": "token", "token": "…"}`, and nothing besides."""
+def parse(message: Any) -> Ack | Renew | Ping | Unknown:
+    """`{"type": "ack", "offset": 12}`, `{"type": "token", "token": "…"}` or `{"type": "ping"}`, and
+    nothing besides."""
     if not isinstance(message, dict):
         return Unknown("a message is an object")
     fields = cast("dict[Any, Any]", message)
@@ -52,6 +59,8 @@ def parse(message: Any) -> Ack | Renew | Unknown:
             return _field_of(fields, "offset") or _ack(fields["offset"])
         case "token":
             return _field_of(fields, "token") or _renew(fields["token"])
+        case "ping":
+            return _extra(fields, "type") or Ping()
         case None:
             return Unknown("`type` is missing")
         case other:
@@ -62,7 +71,12 @@ def _field_of(fields: dict[Any, Any], name: str) -> Unknown | None:
     """None when `name` is the one field besides the type."""
     if name not in fields:
         return Unknown(f"`{name}` is missing")
-    extra = next((key for key in fields if key not in ("type", name)), None)
+    return _extra(fields, "type", name)
+
+
+def _extra(fields: dict[Any, Any], *known: str) -> Unknown | None:
+    """None when there is no other field."""
+    extra = next((key for key in fields if key not in known), None)
     return None if extra is None else Unknown(f"unknown field {_quote(extra)}")
 
 

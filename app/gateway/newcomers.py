@@ -13,7 +13,7 @@ from app.gateway.door import RETRY_AFTER_S, Full
 from app.gateway.encoding import Encoding
 from app.gateway.goodbye import RECONNECT_MS
 from app.gateway.incoming import Incoming, Message
-from app.gateway.messages import Ack, Renew, Unknown, read
+from app.gateway.messages import Ack, Ping, Renew, Unknown, read
 from app.gateway.opening import Opening
 from app.gateway.wheel import NOWHERE
 from app.gateway.wording import goodbye
@@ -125,7 +125,7 @@ class Newcomer(asyncio.Protocol):
                 if isinstance(claims, Claims):
                     return claims
                 self.close(claims.code, claims.reason)
-            case Ack():
+            case Ack() | Ping():
                 self.close(CloseCode.BAD_MESSAGE, "the first message has to be the token")
             case Unknown(reason):
                 self.close(CloseCode.BAD_MESSAGE, reason)

@@ -1,8 +1,10 @@
 """What a gateway says besides events, as messages of the contract."""
 
-from typing import Any
+from typing import Any, Final
 
 from app.gateway.actions import Gap, Hello, Reset, Said
+
+PONG: Final = {"type": "pong"}  # to a client's own `ping`
 
 
 def words(said: Said, *, user: str, epoch: str, ping_s: float) -> dict[str, Any]:

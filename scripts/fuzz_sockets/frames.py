@@ -75,6 +75,7 @@ class Sender:
             (self._ack, 40),
             (self._control, 12),
             (self._token, 6),
+            (self._ping, 3),
             (self._fragments, 12),
         )
         wild: tuple[tuple[Callable[[], Sent], int], ...] = (
@@ -158,6 +159,9 @@ class Sender:
         other = self._chance.choice(USERS)
         self.given.add(other)
         return self._message({"type": "token", "token": self._chance.choice((*BAD, GOOD[other]))})
+
+    def _ping(self) -> Sent:
+        return self._message({"type": "ping"})
 
     def _fragments(self) -> Sent:
         """An ack in fragments, with pings in between."""

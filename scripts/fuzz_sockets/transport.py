@@ -19,7 +19,7 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 STATUSES: Final = frozenset(
     {b"101", b"400", b"401", b"404", b"405", b"426", b"431", b"503", b"505"}
 )
-TYPES: Final = frozenset({"hello", "gap", "reset", "goodbye", "post.created"})
+TYPES: Final = frozenset({"hello", "gap", "reset", "goodbye", "pong", "post.created"})
 
 
 class Insane(AssertionError):

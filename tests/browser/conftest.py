@@ -9,8 +9,6 @@ What a page complains of (an error in the console, an exception, a request that 
 test at its end, unless the test has said that it expects it: `complaints.expect("401")`.
 """
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -20,10 +18,9 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser.complaints import Complaints
 from tests.browser.site import Site, open_site, sign_in
-from tests.browser.windows import WAIT_MS, Windows
+from tests.browser.windows import WAIT_MS, Windows, find_chromium
 from tests.opened_store import opened
 
-MISSING = "chromium is missing: install it (Debian: apt-get install chromium) or set CHROMIUM"
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 expect.set_options(timeout=WAIT_MS)
@@ -31,11 +28,8 @@ expect.set_options(timeout=WAIT_MS)
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The path of the browser. Without one the test is skipped, and the last lines say so."""
-    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if not found:
-        pytest.skip(MISSING)
-    return found
+    """The path of the browser."""
+    return find_chromium()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

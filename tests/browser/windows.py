@@ -1,13 +1,25 @@
-"""Windows of the browser, each in a context of its own."""
+"""The browser of the tests, and windows of it, each in a context of its own."""
 
+import os
+import shutil
 from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 from playwright.async_api import Browser, Page
 
 from tests.browser.complaints import Complaints
 
+MISSING = "chromium is missing: install it (Debian: apt-get install chromium) or set CHROMIUM"
 WAIT_MS = 10_000.0  # for whatever a test waits for in a page
+
+
+def find_chromium() -> str:
+    """Its path. Without one the test is skipped, and the last lines of the run say so."""
+    found = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if not found:
+        pytest.skip(MISSING)
+    return found
 
 
 class Windows:

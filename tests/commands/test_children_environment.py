@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.commands.environment import read_settings
-from app.commands.up import Secrets, children_environment
+from app.commands.up import Options, Secrets, children_environment, plan_roles
 
 NONE = Secrets(None, None, None)
 
@@ -40,3 +40,19 @@ def test_a_password_is_not_for_the_server_that_up_starts(
     bundled = {"redis_url": "unix:///data/valkey.sock", "redis_password": None}
     handed = children_environment(read_settings().model_copy(update=bundled), NONE)
     assert not {name for name in handed if name.startswith("MOMENTS_REDIS_PASSWORD")}
+
+
+def test_the_api_is_told_where_pages_find_the_gateway_unless_a_setting_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def told(**options: bool) -> str | None:
+        environment = children_environment(read_settings(gateway_port=8101), NONE)
+        [api], *_ = plan_roles(
+            Options(tmp_path, **options), read_settings(gateway_port=8101), environment
+        )
+        return api.env.get("MOMENTS_SOCKET_PORT")
+
+    assert told() == "8101"
+    assert told(gateway=False) is None
+    monkeypatch.setenv("MOMENTS_SOCKET_PORT", "443")
+    assert told() == "443"

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -158,6 +159,7 @@ async def serve(store: Store, make: type[Made] = Service, **changes: object) -> 
         metrics = process_metrics("gateway"), process_metrics("worker")
         gateway = make_gateway(settings, opened, metrics[0])
         port = await gateway.start("127.0.0.1", 0)
+        services.sockets = replace(services.sockets, port=port)
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch())
         register(metrics[1], worker.stats)

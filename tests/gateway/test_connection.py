@@ -7,8 +7,8 @@ from websockets.frames import Close, Opcode
 
 from app.gateway.close_codes import OTHER, CloseCode
 from app.gateway.connection import CLOSE_TIMEOUT_S
-from app.gateway.encoding import MSGPACK, EventFrames
-from app.gateway.flood import AT_ONCE
+from app.gateway.encoding import JSON, MSGPACK, Encoding, EventFrames
+from app.gateway.flood import AT_ONCE, CONTROL_COST
 from app.gateway.limits import Limits
 from app.gateway.session import HELD, LIVE, OWED_MAX, READING
 from tests.gateway.frames import binary, continuation, masked, text
@@ -402,6 +402,42 @@ async def test_a_flood_is_closed():
     async with rig.live_socket(explicit=True) as one:
         await one.client.send(text('{"type":"ack","offset":0}') * (AT_ONCE + 1))
         assert (await closed_with(one)).code == CloseCode.FLOOD
+    assert rig.stats.sockets_closed == {4502: 1}
+
+
+@pytest.mark.parametrize("encoding", [JSON, MSGPACK], ids=lambda one: one.subprotocol)
+async def test_a_ping_that_is_a_message_is_answered_by_one(encoding: Encoding):
+    rig = Rig()
+    async with rig.live_socket(encoding=encoding) as one:
+        say = text if encoding is JSON else binary
+        await one.client.send(say(encoding.encode({"type": "ping"})))
+        answer = await one.client.frame()
+        assert encoding.decode(bytes(answer.data)) == {"type": "pong"}
+        assert answer.opcode == encoding.opcode
+    assert rig.stats.frames_sent == 0  # it is no event
+
+
+async def test_the_hello_comes_before_the_answer_to_a_ping():
+    rig = Rig()
+    async with rig.socket() as one:
+        await one.client.send(text('{"type":"ping"}'))
+        await wait_until(lambda: one.connection._incoming is not None)
+        go_live(one.connection)
+        assert (await one.client.message())["type"] == "hello"
+        await one.client.send(text('{"type":"ping"}'))
+        assert await one.client.message() == {"type": "pong"}
+
+
+async def test_a_flood_of_pings_ends_sooner_because_each_buys_an_answer():
+    rig = Rig()
+    async with rig.live_socket() as one:
+        most = AT_ONCE // CONTROL_COST
+        await one.client.send(text('{"type":"ping"}') * (most + 1))
+        answers = 0
+        while (frame := await one.client.frame()).opcode is not Opcode.CLOSE:
+            assert bytes(frame.data) == b'{"type":"pong"}'
+            answers += 1
+        assert (answers, Close.parse(bytes(frame.data)).code) == (most, CloseCode.FLOOD)
     assert rig.stats.sockets_closed == {4502: 1}
 
 

@@ -14,7 +14,7 @@ from hypothesis.strategies import (
     text,
 )
 
-from app.gateway.messages import Ack, Renew, Unknown, parse
+from app.gateway.messages import Ack, Ping, Renew, Unknown, parse
 
 ANYTHING = recursive(
     none() | booleans() | integers() | floats() | text(max_size=60) | binary(max_size=9),
@@ -30,6 +30,10 @@ def test_an_ack_names_an_offset():
 
 def test_a_token_can_be_renewed():
     assert parse({"type": "token", "token": "a.b.c"}) == Renew("a.b.c")
+
+
+def test_a_ping_says_nothing_else():
+    assert parse({"type": "ping"}) == Ping()
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,7 @@ def test_a_token_can_be_renewed():
         ({"type": "ack", "offset": 1.0}, "no whole number"),
         ({"type": "ack", "offset": "1"}, "no whole number"),
         ({"type": "ack", "offset": None}, "no whole number"),
+        ({"type": "ping", "offset": 1}, "unknown field 'offset'"),
         ({"type": "token"}, "`token` is missing"),
         ({"type": "token", "token": 5}, "not a string"),
         ({"type": "token", "token": b"a.b.c"}, "not a string"),

@@ -159,6 +159,7 @@ async def test_a_socket_that_came_by_message_ends_with_its_token_and_may_renew_i
     ("first", "code", "reason"),
     [
         (text('{"type":"ack","offset":0}'), 4500, "the first message has to be the token"),
+        (text('{"type":"ping"}'), 4500, "the first message has to be the token"),
         (text('{"type":"hello"}'), 4500, "unknown type 'hello'"),
         (text('{"type":"token"}'), 4500, "`token` is missing"),
         (text("token"), 4500, "cannot be decoded"),
