@@ -47,6 +47,16 @@ async def received(page: Page) -> list[tuple[int, str]]:
     return [(offset, text) for offset, text in reversed(found)]
 
 
+async def shown(page: Page, newest: str) -> list[tuple[int, str]]:
+    """The same, once the newest one is there."""
+    await expect(moment(page, newest)).to_be_visible()
+    return await received(page)
+
+
+async def has_offset(site: Site, user: str, offset: int) -> bool:
+    return (await site.call("GET", f"/users/{user}/feed?limit=1"))["head_offset"] >= offset
+
+
 async def recipients(page: Page, text: str) -> dict[str, str]:
     """State by recipient, of one's own post whose list is open."""
     found: list[Any] = (
@@ -151,6 +161,39 @@ async def test_whoever_was_offline_for_ten_posts_gets_all_ten_in_order_once(ann:
     assert await received(bob) == wanted
     await expect(bob.locator("#missed")).to_be_hidden()
     await expect(bob.locator("#position")).to_have_text("#11")
+
+
+@pytest.mark.parametrize("service", [{"inbox_max": 4, "inbox_keep": 2}], indirect=True)
+async def test_what_was_trimmed_away_meanwhile_is_named(ann: Page, bob: Page, service: Site):
+    await bob.get_by_role("switch", name="Online").click()
+    for number in range(1, 6):
+        await service.post("ann", data={"text": f"number {number}"})
+    await wait_until(lambda: has_offset(service, "bob", 5))
+    await bob.get_by_role("switch", name="Online").click()
+    newest = [offset for offset, _ in await shown(bob, "number 5")]
+    gone = newest[0] - 1
+    await expect(bob.get_by_text(f"#1 to #{gone} are no longer kept.")).to_be_visible()
+    await expect(bob.locator("#missed")).to_contain_text(f"{5 - gone} moments while you were away")
+    assert newest == list(range(gone + 1, 6))
+
+
+async def test_a_store_that_was_emptied_begins_the_timeline_anew(page: Page, service: Site):
+    await service.befriend(("ann", "bob"))
+    await let_in(page, service)
+    bob = await enter(page, service, "bob")
+    await service.post("ann", data={"text": "before"})
+    await shown(bob, "before")
+    await service.services.store.broadcast("FLUSHALL")
+    await expect(bob.get_by_text("The service has begun anew")).to_be_visible()
+    await expect(bob.locator(".moment")).to_have_count(0)
+
+    async def are_friends() -> bool:  # once the api has made the admin key again
+        return (await service.http.put("/v1/users/ann/friends/bob")).is_success
+
+    await wait_until(are_friends)
+    await service.post("ann", data={"text": "after"})
+    assert await shown(bob, "after") == [(1, "after")]
+    await expect(bob.locator("#position")).to_have_text("#1")
 
 
 async def test_a_browser_that_loses_its_network_goes_on_by_itself(

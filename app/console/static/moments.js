@@ -40,7 +40,7 @@ class Window {
       state: (state, text) => this.showState(state, text),
       hello: (head) => this.begin(head),
       event: (event) => this.take(event),
-      gap: ({ from, to }) => this.timeline.note(`#${from} to #${to} are no longer kept.`),
+      gap: (gap) => this.pass(gap),
       reset: () => this.beginAnew(),
       position: (position) => this.moveTo(position),
       trouble: say,
@@ -146,6 +146,13 @@ class Window {
     }
   }
 
+  /** Older ones were trimmed away while the person was gone. */
+  pass({ from, to }) {
+    this.timeline.note(from === to ? `#${to} is no longer kept.` : `#${from} to #${to} are no longer kept.`);
+    this.missed = { from: to + 1, to: this.missed.to, left: Math.max(0, this.missed.to - to) };
+    this.showMissed();
+  }
+
   /** The store was emptied: offsets begin anew. */
   beginAnew() {
     this.timeline.clear();
@@ -200,11 +207,12 @@ class Window {
   showMissed() {
     const { from, to, left } = this.missed;
     const number = to - from + 1;
+    const span = from === to ? `#${to}` : `#${from} to #${to}, in order`;
     part("missed").hidden = number <= 0;
     part("missed").dataset.left = String(left);
     part("missed").textContent = left > 0
       ? `${count(left, "moment")} missed, coming in …`
-      : `You missed ${count(number, "moment")} while you were away: #${from} to #${to}, in order.`;
+      : `You missed ${count(number, "moment")} while you were away: ${span}.`;
     if (left === 0) this.timeline.settle();
   }
 
