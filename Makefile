@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test coverage check tsc check-js types-js chaos fuzz autobahn bench bench-peers lock clean
+.PHONY: help setup demo test coverage check check-js types-js chaos fuzz autobahn bench bench-peers lock clean
 
 help:
 	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
@@ -88,6 +88,8 @@ $(TSC): $(JS)/package-lock.json $(READY)
 		sys.exit(npm(["ci", "--prefix", "$(JS)", "--no-audit", "--no-fund"]))'
 	@touch $@
 
+# A part of check-js, asked for alone by whoever can do without it.
+.PHONY: tsc
 tsc: $(TSC)
 
 check-js: $(TSC)

@@ -34,7 +34,8 @@ class Restartable:
         self._stop = asyncio.Event()
         meta = await open_schema(self._store, self._settings.shards)
         opened = Opened(self._store, meta, self._stop)
-        self.gateway = make_gateway(self._settings, opened, process_metrics("gateway"))
+        metrics = process_metrics("gateway", self._store.traffic)
+        self.gateway = make_gateway(self._settings, opened, metrics)
         self.port = await self.gateway.start("127.0.0.1", self.port)
         self._running = asyncio.create_task(self.gateway.run(self._stop))
 

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from app import __version__, metrics
+from app import __version__
+from app import metric_names as names
 from app.domain.shard import shard_of
 from app.errors import StoreUnavailable
 from app.metrics import PUSH_BOUNDS_S, Histogram, Metrics
@@ -20,14 +21,14 @@ def counters() -> Metrics:
     times = Histogram(PUSH_BOUNDS_S)
     times.observe(0.004, 3)
     made.register(
-        *metrics.DELIVERIES_SETTLED,
+        names.DELIVERIES_SETTLED,
         lambda: {(("state", "delivered"),): 7.0, (("state", "dead"),): 2.0},
     )
-    made.register(*metrics.PUSH_TIME, lambda: {(("channel", "webhook"),): times})
+    made.register(names.PUSH_TIME, lambda: {(("channel", "webhook"),): times})
     made.register(
-        *metrics.LEASES_HELD, lambda: {(("role", "sender"),): 8.0, (("role", "fanout"),): 3.0}
+        names.LEASES_HELD, lambda: {(("role", "sender"),): 8.0, (("role", "fanout"),): 3.0}
     )
-    made.register(*metrics.ATTEMPTS_OPEN, lambda: 4)
+    made.register(names.ATTEMPTS_OPEN, lambda: 4)
     return made
 
 

@@ -94,6 +94,7 @@ def test_a_problem_has_all_that_its_document_has():
 def test_words_are_those_of_the_service():
     assert _words("Delivery", "state") == set(answers.DeliveryState.__args__)
     assert _words("Delivery", "channel") == set(answers.Channel.__args__)
+    assert _words("Process", "role") == set(answers.Role.__args__)
     assert _words("Endpoint", "state") == set(answers.EndpointState.__args__)
     assert _words("Endpoint", "method") == set(answers.Method.__args__)
     assert _words("Endpoint", "signing") == set(answers.Signing.__args__)

@@ -116,6 +116,7 @@ async def post_calls(moments: Moments, endpoint: str) -> None:
     assert (post.author, post.type, post.version) == ("ann", "post", 1)
     assert post.created_at.tzinfo is not None
     assert await moments.posts.get(post.id) == post
+    assert post.id in [one.id async for one in moments.posts.newest(limit=5)]
 
     async def delivered() -> Any:
         listing = moments.deliveries.of_post(post.id, channel="webhook", state="delivered")
@@ -164,6 +165,11 @@ async def operations_calls(moments: Moments) -> None:
     assert len(stats.queues_by_shard) == stats.shards
     states: set[EndpointState] = {"active", "open", "disabled", "unverified"}
     assert set(stats.endpoints) == states
+    assert {one.role for one in stats.processes} == {"api", "gateway", "worker"}
+    size = len(stats.push_seconds.bounds) + 1
+    assert [len(stats.push_seconds.counts.webhook), len(stats.push_seconds.counts.socket)] == [
+        size
+    ] * 2
     assert "moments_" in await moments.operations.metrics()
 
 

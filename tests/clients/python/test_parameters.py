@@ -50,6 +50,7 @@ BODIES = {
 }
 # What the query of a call can hold, without the position that a listing keeps by itself.
 QUERIES: dict[str, set[str]] = {
+    "posts_newest": parameters(Posts.newest),
     "deliveries_of_post": parameters(Deliveries.of_post) - {"post"},
     "deliveries_dead": parameters(Deliveries.dead_letters),
     "endpoints_attempts": parameters(Endpoints.attempts) - {"endpoint"},

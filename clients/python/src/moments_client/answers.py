@@ -15,6 +15,7 @@ Method = Literal["POST", "GET", "rest"]
 Signing = Literal["hmac", "ed25519"]
 EndpointState = Literal["active", "open", "disabled", "unverified"]
 Channel = Literal["webhook", "socket"]
+Role = Literal["api", "gateway", "worker"]
 DeliveryState = Literal["pending", "retrying", "delivered", "dead", "suppressed", "cancelled"]
 
 
@@ -33,6 +34,27 @@ class Post:
     updated_at: datetime
     data: dict[str, Any] | None
     deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostHead:
+    """A post without its data."""
+
+    id: str
+    author: str
+    type: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posts:
+    """The newest posts; of each shard those that wait for fan-out, and the 500 fanned out last."""
+
+    items: list[PostHead]
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,8 +388,52 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ByChannel:
+    """A number of deliveries for each channel."""
+
+    webhook: int
+    socket: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketsByChannel:
+    """Deliveries by how long they took, for each channel: see `PushSeconds`."""
+
+    webhook: list[int]
+    socket: list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushSeconds:
+    """How long it took from the acceptance of a post to its push, in seconds. `counts` has one
+    number for each bucket: up to the first of `bounds`, up to the second, and so on, and above the
+    last."""
+
+    bounds: list[float]
+    counts: BucketsByChannel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process that lives, as it told of itself at `seen_at`; totals are since `started_at`."""
+
+    id: str
+    role: Role
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    memory_bytes: int
+    delivered: ByChannel
+    sockets_open: int
+    attempts_open: int
+    leases_held: int
+    posts_accepted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """Queues in all and by shard, who owns what, who lives, endpoints by state."""
+    """Queues in all and by shard, who owns what, who lives, endpoints by state. `delivered` and
+    `push_seconds` are the sums of what the living processes have counted since they started."""
 
     shards: int
     queues: Queues
@@ -376,3 +442,6 @@ class Stats:
     nodes: list[Node]
     workers: list[Worker]
     endpoints: dict[str, int]
+    processes: list[Process]
+    delivered: ByChannel
+    push_seconds: PushSeconds

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
-from moments_client.answers import Post
+from moments_client import answers
+from moments_client.answers import Post, PostHead
+from moments_client.listing import Listing
 from moments_client.transport import Request, Transport, given, segment
 
 
@@ -43,6 +45,11 @@ class Posts:
                 repeatable=True,
             ),
         )
+
+    def newest(self, *, limit: int | None = None) -> Listing[answers.Posts, PostHead]:
+        """The newest posts of all authors, without their data, the newest first."""
+        query = given(limit=limit)
+        return Listing(self._transport, answers.Posts, PostHead, "/v1/posts", query)
 
     async def get(self, post: str) -> Post:
         """The post as it is now."""
