@@ -131,7 +131,9 @@ class Socket:
 
 
 @asynccontextmanager
-async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
+async def serve(
+    store: Store, *, with_worker: bool = True, **changes: object
+) -> AsyncIterator[Service]:
     """Api, gateway and worker on `store`; `changes` are settings."""
     settings = Settings.model_validate({**SETTINGS, **changes})
     stop = asyncio.Event()
@@ -145,10 +147,9 @@ async def serve(store: Store, **changes: object) -> AsyncIterator[Service]:
         port = await gateway.start("127.0.0.1", 0)
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch())
-        running_ = [
-            tasks.create_task(gateway.run(stop), name="gateway"),
-            tasks.create_task(worker.run(stop), name="worker"),
-        ]
+        running_ = [tasks.create_task(gateway.run(stop), name="gateway")]
+        if with_worker:
+            running_.append(tasks.create_task(worker.run(stop), name="worker"))
         # Also when the test has failed: a server that is not closed hangs the end of the loop.
         open_.push_async_callback(asyncio.wait, running_, timeout=20)
         open_.callback(stop.set)
