@@ -1,0 +1,132 @@
+"""Every block of README.md, of docs/ and of the clients' pages is tried as it stands."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT, SERVICE, Block, blocks_of, pages, why_untried
+from tests.docs.commands import check_command, commands_in, settings_in
+from tests.docs.samples import check_sample
+from tests.docs.shell import Terminal, environment, with_ports
+
+PAGES = pages()
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+WIDTH_MAX = 100  # of a drawing
+
+PLAYED = {("sh", "terminal"), ("sh", "run"), ("python", "run"), ("js", "run"), ("text", "output")}
+STATIC = [block for block in BLOCKS if (block.language, block.kind) not in PLAYED]
+STORIES = [
+    page
+    for page in PAGES
+    if any((block.language, block.kind) in PLAYED for block in blocks_of(page))
+]
+
+
+def test_every_block_is_tried():
+    assert [told for block in BLOCKS if (told := why_untried(block)) is not None] == []
+    assert len(BLOCKS) > 30
+    assert all(block.text.strip() for block in BLOCKS)
+
+
+@pytest.mark.parametrize("info", ["", "sh", "sh fun", "ruby run", "json", "text"])
+def test_a_block_that_nothing_tries_is_found(tmp_path: Path, info: str):
+    page = tmp_path / "page.md"
+    page.write_text(f"A page.\n\n```{info}\nx\n```\n")
+    [block] = blocks_of(page)
+    assert f"{page.name}:3" in (why_untried(block) or "")
+
+
+def test_a_block_that_is_never_closed_is_found(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("```sh run\ntrue\n")
+    with pytest.raises(ValueError, match="never closed"):
+        blocks_of(page)
+
+
+@pytest.mark.parametrize("block", STATIC, ids=map(str, STATIC))
+def test_a_block_that_is_not_run_is_right(block: Block):
+    match block.language, block.kind:
+        case "sh" | "console", "dry":
+            check_dry(block)
+        case "sh", "env":
+            assert settings_in(block.text)
+        case "sh", "backup":
+            assert "blocks_of" in (ROOT / "tests/docs/test_backup.py").read_text()
+        case "python", "file":
+            compile(block.text, block.value, "exec")
+        case "text", "drawing":
+            assert max(map(len, block.text.splitlines())) <= WIDTH_MAX
+            assert "{" not in block.text, "what looks like a message has to be one"
+        case _:
+            check_sample(block)
+
+
+def check_dry(block: Block) -> None:
+    text = block.text
+    if block.language == "console":
+        typed = [line for line in text.splitlines() if line.startswith("$ ")]
+        text = "\n".join(line.removeprefix("$ ") for line in typed)
+    commands = list(commands_in(text))
+    assert commands
+    for words in commands:
+        check_command(words)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder in which a service was started, and its environment; for all pages that want one."""
+    directory, env = tmp_path_factory.mktemp("service"), environment()
+    env["MOMENTS_ALLOW_CIDRS"] = "127.0.0.0/8"
+    up = Terminal("moments up --data ./data", directory, env, "up")
+    try:
+        up.await_ready()
+        yield directory, env
+    finally:
+        assert up.end() == 0, up.text
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.parametrize("page", STORIES, ids=[str(page.relative_to(ROOT)) for page in STORIES])
+def test_a_page_comes_true(page: Path, tmp_path: Path, request: pytest.FixtureRequest):
+    if SERVICE in page.read_text():
+        directory, env = request.getfixturevalue("running")
+    else:
+        directory, env = tmp_path, environment()
+    with ExitStack() as open_:
+        play(blocks_of(page), directory, env, open_)
+
+
+def play(blocks: list[Block], directory: Path, env: dict[str, str], open_: ExitStack) -> None:
+    """Does what a reader would, from the first block to the last."""
+    terminals: dict[str, Terminal] = {}
+    last: Terminal | None = None
+
+    def opened(text: str, block: Block, at: Path | None = None) -> Terminal:
+        terminal = Terminal(text, directory, env, f"{block.page.stem}-{block.line}", at)
+        open_.callback(terminal.end)
+        return terminal
+
+    for block in blocks:
+        match block.language, block.kind:
+            case "sh", "terminal":
+                last = terminals[block.value] = opened(block.text, block)
+                last.await_ready()
+            case "sh", "run":
+                last = opened(block.text, block, ROOT if block.value == "root" else None)
+                last.await_end()
+            case "python" | "js" as language, "run":
+                suffix = {"python": "py", "js": "mjs"}[language]
+                file = directory / f"{block.page.stem}-{block.line}.{suffix}"
+                file.write_text(with_ports(block.text, env))
+                program = {"python": "python", "js": "node"}[language]
+                last = opened(f"{program} {file}", block)
+                last.await_end()
+            case "python", "file":
+                (directory / block.value).write_text(with_ports(block.text, env))
+            case "text", "output":
+                shown = terminals[block.value] if block.value else last
+                assert shown is not None
+                shown.await_output(block.text)
