@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test coverage check chaos fuzz autobahn bench bench-peers lock clean
+.PHONY: help setup demo test coverage check docs chaos fuzz autobahn bench bench-peers lock clean
 
 help:
 	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test       make check, then every test'
 	@echo 'make coverage   every test, and which lines they run'
 	@echo 'make check      lint, format, types, the direction of imports, known vulnerabilities'
+	@echo 'make docs       puts what the documents have from the code into them'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
 	@echo 'make fuzz       frames, calls and answers made up by the million; some minutes'
 	@echo 'make autobahn   the Autobahn test suite for websocket servers, and its table in the docs'
@@ -74,6 +75,10 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m scripts.audit requirements.lock
+
+# The table of settings; a test says when it is out of date.
+docs: $(READY)
+	@$(BIN)/python -m scripts.docs --write
 
 # Three minutes with seed 1. Others: make chaos CHAOS='--seed 2 --minutes 1'; all: CHAOS=--help.
 chaos: $(READY)

@@ -7,7 +7,7 @@ Behind the language stands a mark, which no reader of the rendered page sees:
     sh run=root        the same, in the project's own folder
     sh dry             what takes minutes, or another machine: commands and options exist
     sh env             variables that are settings, with values that are taken
-    sh backup          run by tests/docs/test_backup.py
+    sh backup=STEP     run by tests/docs/test_backup.py; python as well
     python file=NAME   written to NAME, for the blocks that follow; it compiles
     python run         run to its end
     js run             the same, by Node
@@ -23,7 +23,8 @@ Behind the language stands a mark, which no reader of the rendered page sees:
     console dry        as `sh dry`, behind a `$ `, with what was printed when it was measured
 
 The blocks of a page are tried from first to last, in one folder. A page with the comment
-`<!-- a service runs -->` begins where `moments up --data ./data` is running.
+`<!-- a service runs -->` begins where `moments up --data ./data` is running, one with
+`<!-- a service has run -->` where it has been stopped.
 """
 
 import re
@@ -33,13 +34,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SERVICE = "<!-- a service runs -->"
+DATA = "<!-- a service has run -->"
 
 _FENCE = re.compile(r"^( *)```(.*)$")
 
 # The marks of each language that something tries.
 KINDS = {
     "sh": {"terminal", "run", "dry", "env", "backup"},
-    "python": {"file", "run"},
+    "python": {"file", "run", "backup"},
     "js": {"run"},
     "text": {"output", "drawing"},
     "http": {"webhook"},

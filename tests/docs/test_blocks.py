@@ -1,13 +1,16 @@
 """Every block of README.md, of docs/ and of the clients' pages is tried as it stands."""
 
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ROOT, SERVICE, Block, blocks_of, pages, why_untried
+from app.commands.data_dir import ADMIN_KEY, SECRET_KEY, new_admin_key, new_secret_key
+from tests.docs.blocks import DATA, ROOT, SERVICE, Block, blocks_of, pages, why_untried
 from tests.docs.commands import check_command, commands_in, settings_in
 from tests.docs.samples import check_sample
 from tests.docs.shell import Terminal, environment, with_ports
@@ -53,7 +56,7 @@ def test_a_block_that_is_not_run_is_right(block: Block):
             check_dry(block)
         case "sh", "env":
             assert settings_in(block.text)
-        case "sh", "backup":
+        case "sh" | "python", "backup":
             assert "blocks_of" in (ROOT / "tests/docs/test_backup.py").read_text()
         case "python", "file":
             compile(block.text, block.value, "exec")
@@ -89,14 +92,34 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_what_up_proposes_to_try_works(running: tuple[Path, dict[str, str]]):
+    directory, env = running
+    lines = re.findall(r"^  (curl .*)$", (directory / "up.printed").read_text(), re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
+        shell = ["bash", "-c", f"{line} --fail-with-body"]
+        subprocess.run(shell, cwd=directory, env=env, check=True, timeout=30)
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("page", STORIES, ids=[str(page.relative_to(ROOT)) for page in STORIES])
 def test_a_page_comes_true(page: Path, tmp_path: Path, request: pytest.FixtureRequest):
     if SERVICE in page.read_text():
         directory, env = request.getfixturevalue("running")
     else:
         directory, env = tmp_path, environment()
+    if DATA in page.read_text():
+        make_data(directory / "data")
     with ExitStack() as open_:
         play(blocks_of(page), directory, env, open_)
+
+
+def make_data(directory: Path) -> None:
+    """A data directory with its keys, in which nothing has been posted."""
+    directory.mkdir()
+    for name, text in ((ADMIN_KEY, new_admin_key()), (SECRET_KEY, new_secret_key())):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o600)
 
 
 def play(blocks: list[Block], directory: Path, env: dict[str, str], open_: ExitStack) -> None:
