@@ -23,6 +23,7 @@ from app.api.problems import NOT_FOUND, Problem, problem_of
 from app.api.services import Services
 from app.api.sessions import COOKIE, SECURE_COOKIE, Session, Sessions
 from app.api.stats import CLIENT_GONE
+from app.console import reference
 from app.domain.client import is_trusted
 from app.domain.credential import is_api_key
 from app.store.apikeys import digest_of
@@ -64,12 +65,14 @@ Handler = Callable[[Request], Awaitable[Answer]]
 def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
     """The routes of the console. `services` has its sessions."""
     assert services.sessions is not None
+    reference.page()  # made before the first request, which would have to wait for it
     console = Console(services, services.sessions, doorkeeper)
     return [
         Route("/", console.page(console.overview), methods=["GET"]),
         Route("/login", console.page(console.form), methods=["GET"]),
         Route("/login", console.page(console.sign_in), methods=["POST"]),
         Route("/logout", console.page(console.sign_out), methods=["POST"]),
+        Route("/docs", console.page(console.reference), methods=["GET"]),
         Route("/console/{name}", console.page(console.part), methods=["GET"]),
     ]
 
@@ -118,6 +121,10 @@ class Console:
 
     async def form(self, _: Request) -> Answer:
         return self._shown("login.html", complaint=None)
+
+    async def reference(self, _: Request) -> Answer:
+        """For whoever calls the service: it needs no session, as nothing in it is secret."""
+        return Answer(200, reference.page(), _HTML)
 
     async def part(self, request: Request) -> Answer:
         """A style sheet or a script."""
