@@ -1,6 +1,6 @@
 """The page /docs: every call, frame and webhook, made from the two descriptions of the service.
 
-Made once for a process, as nothing in it changes. It holds no secret, so that nobody has to sign in.
+Made once for a process, as nothing in it changes. It holds no secret, so nobody has to sign in.
 """
 
 import json
@@ -314,10 +314,11 @@ def _messages(pushed: Mapping[str, Any], operation: str) -> list[Message]:
     described = pushed["operations"][operation]
     channel = described["channel"]["$ref"].rpartition("/")[2]
     found: list[Message] = []
-    for ref in described["messages"]:
+    for ref in (*described["messages"], *described.get("reply", {}).get("messages", ())):
         name = ref["$ref"].rpartition("/")[2]
         message = pushed["components"]["messages"][f"{channel}.{name}"]
-        told = described["summary"] if channel == "webhook" else message["summary"]
+        is_sent = "headers" in message  # what an endpoint gets: when, its operation tells
+        told = described["summary"] if is_sent else message["summary"]
         payload = _resolved(message["payload"], pushed)
         examples = [_json(example["payload"]) for example in message["examples"]]
         anchor = f"{channel}-{name}"
