@@ -148,7 +148,9 @@ def _operation(call: Call, refs: Refs) -> dict[str, Any]:
         "responses": _responses(call, refs),
         "security": _security(call.access),
     }
-    description = "\n\n".join(text for text in (told, _ACCESS.get(call.access)) if text)
+    # What the summary says already is not said again.
+    more = "" if " ".join(told.split()).rstrip(".") == operation["summary"] else told
+    description = "\n\n".join(text for text in (more, _ACCESS.get(call.access)) if text)
     if description:
         operation["description"] = description
     if _operation_id(call) == "posts_accept":

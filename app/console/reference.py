@@ -226,7 +226,7 @@ def _operation(
         method=method.upper(),
         path=path,
         summary=operation["summary"],
-        told=[pieces(part) for part in operation["description"].split("\n\n")],
+        told=[pieces(part) for part in operation.get("description", "").split("\n\n") if part],
         parameters=[_parameter(one) for one in operation["parameters"]],
         body=kind_of(body) if body else [],
         fields=list(_rows(_resolved(body, calls))) if body else [],
