@@ -10,7 +10,8 @@ Behind the language stands a mark, which no reader of the rendered page sees:
     sh backup=STEP     run by tests/docs/test_backup.py; python as well
     python file=NAME   written to NAME, for the blocks that follow; it compiles
     python run         run to its end
-    js run             the same, by Node
+    js file=NAME       the same of JavaScript, without compiling it
+    js run             run to its end, by Node
     text output        what the block before prints, among other things; … stands for anything
     text output=NAME   what that terminal prints
     text drawing       a picture made of letters
@@ -42,7 +43,7 @@ _FENCE = re.compile(r"^( *)```(.*)$")
 KINDS = {
     "sh": {"terminal", "run", "dry", "env", "backup"},
     "python": {"file", "run", "backup"},
-    "js": {"run"},
+    "js": {"file", "run"},
     "text": {"output", "drawing"},
     "http": {"webhook"},
     "json": {"body", "answer", "frame", "webhook", "echo"},

@@ -60,6 +60,8 @@ def test_a_block_that_is_not_run_is_right(block: Block):
             assert "blocks_of" in (ROOT / "tests/docs/test_backup.py").read_text()
         case "python", "file":
             compile(block.text, block.value, "exec")
+        case "js", "file":
+            assert block.value.endswith((".js", ".mjs"))
         case "text", "drawing":
             assert max(map(len, block.text.splitlines())) <= WIDTH_MAX
             assert "{" not in block.text, "what looks like a message has to be one"
@@ -147,9 +149,9 @@ def play(blocks: list[Block], directory: Path, env: dict[str, str], open_: ExitS
                 program = {"python": "python", "js": "node"}[language]
                 last = opened(f"{program} {file}", block)
                 last.await_end()
-            case "python", "file":
+            case "python" | "js", "file":
                 (directory / block.value).write_text(with_ports(block.text, env))
             case "text", "output":
                 shown = terminals[block.value] if block.value else last
                 assert shown is not None
-                shown.await_output(block.text)
+                shown.await_output(with_ports(block.text, env))
