@@ -26,7 +26,7 @@ from app.api.schemas.examples import (
     SECRET,
     example_of,
 )
-from app.api.story import STORY, Step
+from app.api.story import ADMIN, STORY, Step
 from app.store.client import Store
 from tests.api.description import DOCUMENT, check_answer, validator
 from tests.flows.service import Service, serve
@@ -35,7 +35,7 @@ from tests.wait import wait_until
 
 URL = ENDPOINT["url"]
 MADE = (POST_ID, ENDPOINT_ID, KEY_ID, SECRET, example_of(MadeKey)[0]["key"], KEY["hint"])
-MADE += (example_of(Token)[0]["token"],)
+MADE += (example_of(Token)[0]["token"], ADMIN["id"], ADMIN["hint"])
 PASSING = {
     *("created_at", "updated_at", "expires_at", "at", "next_attempt_at", "first_failure_at"),
     *(
