@@ -23,6 +23,7 @@ from app.api.problems import (
 from app.api.schemas.access import MadeKey, NewKey, Token
 from app.api.schemas.examples import (
     ATTEMPT,
+    CHALLENGE,
     COUNTS,
     DATA,
     DELIVERY,
@@ -39,6 +40,7 @@ from app.api.schemas.examples import (
     SECRET,
     SENT_AT,
     SOCKET_DELIVERY,
+    VERIFICATION,
     example_of,
 )
 from app.api.schemas.operations import Stats
@@ -85,6 +87,17 @@ ADMIN: Final = {
     "verify_endpoints": False,
     "created_at": POSTED_AT,
 }
+# A key for those who let their customers register endpoints.
+CUSTOMERS: Final = {
+    "id": "5b7e20d4c91f",
+    "hint": "mk_V9nXb",
+    "name": "customers",
+    "scopes": ["admin"],
+    "verify_endpoints": True,
+    "created_at": POSTED_AT,
+    "key": "mk_V9nXbE2rLw0sJk5hTqYd8uGiPoZaMc1vNf4B7xR3QmA",
+}
+OTHER_ENDPOINT_ID: Final = "x30q9m6d05"
 _AT: Final = {"endpoint": ENDPOINT_ID}
 _OF: Final = {"post": POST_ID}
 _BOB: Final = {"user": "bob"}
@@ -101,6 +114,12 @@ _FAILED: Final = {
     "description": None,
 }
 _NEW: Final = {**ENDPOINT, "headers": {}, "description": None}
+_UNVERIFIED: Final = {
+    **_NEW,
+    "id": OTHER_ENDPOINT_ID,
+    "user": "cyd",
+    "state": "unverified",
+}
 _CHANGED: Final = {**_FAILED, "types": ["*"]}
 _WELL: Final = {**_CHANGED, "consecutive_failures": 0, "first_failure_at": None}
 _STORE: Final = {"ok": True, "detail": "the store answers"}
@@ -303,6 +322,44 @@ STORY: Final = (
         200,
         {**_DELIVERED, "log": [ATTEMPT, _ARRIVED]},
         path={"delivery": DELIVERY_ID},
+    ),
+    # An address that has to be proved.
+    Step(
+        "keys_create",
+        "A key whose endpoints have to be verified",
+        201,
+        CUSTOMERS,
+        body=example_of(NewKey)[1],
+    ),
+    Step(
+        "endpoints_create",
+        "With that key",
+        201,
+        {
+            **_UNVERIFIED,
+            "verification": {"challenges": 0, "last_error": None, "next_at": POSTED_AT},
+            "secret": SECRET,
+        },
+        headers={"Authorization": f"Bearer {CUSTOMERS['key']}"},
+        body={"user": "cyd", "url": ENDPOINT["url"]},
+    ),
+    Step(
+        "endpoints_read",
+        "An endpoint that did not echo",
+        200,
+        {**_UNVERIFIED, "verification": VERIFICATION},
+        path={"endpoint": OTHER_ENDPOINT_ID},
+    ),
+    Step(
+        "endpoints_verify",
+        "Another challenge, which is echoed",
+        200,
+        {
+            **_ARRIVED,
+            "delivery": "verify-5b0d7f3ac1e94826",
+            "response": f'{{"challenge": "{CHALLENGE}"}}',
+        },
+        path={"endpoint": OTHER_ENDPOINT_ID},
     ),
     Step("deliveries_dead", "No dead letters", 200, _page()),
     Step(

@@ -284,7 +284,7 @@ def _example(method: str, path: str, step: Step) -> Shown:
         target += f"?{urlencode(step.query)}"
     words = ["curl", *([] if method == "get" else ["-X", method.upper()]), shlex.quote(target)]
     lines = [" ".join(words)]
-    if step.has_key:
+    if step.has_key and "Authorization" not in step.headers:
         lines.append('-H "Authorization: Bearer $KEY"')
     lines += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in step.headers.items()]
     if isinstance(step.body, list):
