@@ -134,13 +134,13 @@ _ARRIVED: Final = {
     "response": "",
 }
 _PINGED: Final = {**_ARRIVED, "delivery": "ping-6f1d0b9a7c3e5824", "attempt": 1}
+_UNDER_WAY: Final = {name: DELIVERY[name] for name in DELIVERY if name != "next_attempt_at"}
 _DELIVERED: Final = {
-    **{name: value for name, value in DELIVERY.items() if name not in ("last_error",)},
+    **{name: _UNDER_WAY[name] for name in _UNDER_WAY if name != "last_error"},
     "state": "delivered",
     "attempts": 2,
     "last_status": 200,
 }
-del _DELIVERED["next_attempt_at"]
 
 STORY: Final = (
     Step("operations_health", "The process lives", 200, {"status": "ok", "version": __version__}),
@@ -313,7 +313,7 @@ STORY: Final = (
         "deliveries_retry",
         "Now",
         202,
-        {**DELIVERY, "log": [ATTEMPT]},
+        {**_UNDER_WAY, "log": [ATTEMPT]},
         path={"delivery": DELIVERY_ID},
     ),
     Step(
@@ -337,7 +337,7 @@ STORY: Final = (
         201,
         {
             **_UNVERIFIED,
-            "verification": {"challenges": 0, "last_error": None, "next_at": POSTED_AT},
+            "verification": {"challenges": 0, "last_error": None, "next_at": None},
             "secret": SECRET,
         },
         headers={"Authorization": f"Bearer {CUSTOMERS['key']}"},

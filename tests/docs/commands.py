@@ -1,13 +1,14 @@
 """Commands that are not run: that there are such, and that they take what they are given."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
-import click
 import typer
 
 from app.cli import cli
@@ -23,14 +24,46 @@ _PREFIX = "MOMENTS_"
 def commands_in(text: str) -> Iterator[list[str]]:
     """The commands of a block, in words, without comments."""
     for line in text.replace("\\\n", " ").splitlines():
-        for part in re.split(r"&&|\|\||;| \| ", line) if "'" not in line else [line]:
-            words = shlex.split(part, comments=True)
-            if words:
-                yield words
+        words: list[str] = []
+        reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+        reader.whitespace_split = True
+        for word in reader:
+            if set(word) <= set("&|;"):
+                yield from [words] if words else []
+                words = []
+            else:
+                words.append(word)
+        yield from [words] if words else []
 
 
-def check_command(words: Sequence[str]) -> None:
-    """Fails when there is no such command, or it would refuse these words."""
+class Scripts:
+    """Those that stand in blocks, with what they say when they are asked for help behind their
+    arguments: these are read before, and may be refused."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def check_all(self) -> None:
+        """Fails when one is not there, has not an option, or refuses its value."""
+        answers = subprocess.run(
+            [sys.executable, ROOT / "tests" / "docs" / "helps.py"],
+            cwd=ROOT,
+            input=json.dumps(self.asked),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        for words, (code, told) in zip(self.asked, json.loads(answers.stdout), strict=True):
+            assert code == 0, f"{' '.join(words)}: {told}"
+            for word in words[1:]:
+                if word.startswith("--"):
+                    option = re.escape(word.partition("=")[0])
+                    assert re.search(rf"{option}\b", told), f"{' '.join(words)}: no {word}"
+
+
+def check_command(words: Sequence[str], scripts: Scripts) -> None:
+    """Fails when there is no such command, or it would refuse these words. Scripts are left to be
+    checked together."""
     while words and (words[0] == "export" or _ASSIGNMENT.fullmatch(words[0])):
         if words[0] != "export":
             check_assignment(words[0])
@@ -39,11 +72,11 @@ def check_command(words: Sequence[str]) -> None:
         return
     name, *rest = words
     if name == "make":
-        _check_make(rest)
+        _check_make(rest, scripts)
     elif name == "moments":
         _check_moments(rest)
     elif name == "python":
-        _check_script(rest)
+        scripts.asked.append(rest)
     else:
         assert name in OTHERS, f"nobody knows whether there is a command {name}"
 
@@ -66,7 +99,7 @@ def makefile() -> str:
     return (ROOT / "Makefile").read_text()
 
 
-def _check_make(words: Sequence[str]) -> None:
+def _check_make(words: Sequence[str], scripts: Scripts) -> None:
     targets = [word for word in words if "=" not in word]
     for target in targets:
         assert re.search(rf"^{re.escape(target)}:", makefile(), re.MULTILINE), f"make {target}"
@@ -77,42 +110,22 @@ def _check_make(words: Sequence[str]) -> None:
             handed = re.search(rf"-m ([\w.]+) \$\({variable}\)", makefile())
             assert handed or f"$({variable})" in makefile(), f"make knows no {variable}"
             if handed:
-                _check_script(["-m", handed[1], *shlex.split(value)])
+                scripts.asked.append(["-m", handed[1], *shlex.split(value)])
 
 
 def _check_moments(words: Sequence[str]) -> None:
-    command: click.Command = typer.main.get_command(cli)
+    command: Any = typer.main.get_command(cli)
     rest = list(words)
-    while isinstance(command, click.Group):
+    while hasattr(command, "commands"):
         name = rest.pop(0)
-        inner = command.commands.get(name)
-        assert inner is not None, f"there is no command moments {name}"
-        command = inner
+        assert name in command.commands, f"there is no command moments {name}"
+        command = command.commands[name]
     try:
         command.make_context("moments", rest)
-    except click.exceptions.Exit:
+    except typer.Exit:
         pass  # of --help
-    except click.UsageError as error:
-        raise AssertionError(f"moments {' '.join(words)}: {error.format_message()}") from None
-
-
-def _check_script(words: Sequence[str]) -> None:
-    """Its help is asked for behind its arguments: those before are read, and may be refused."""
-    script, *given = words[1:] if words[0] == "-m" else words
-    told = _help_of((*(["-m"] if words[0] == "-m" else []), script), tuple(given))
-    for word in given:
-        if word.startswith("--"):
-            option = word.partition("=")[0]
-            assert re.search(rf"{re.escape(option)}\b", told), f"{script} has no {option}"
-
-
-@cache
-def _help_of(script: tuple[str, ...], given: tuple[str, ...]) -> str:
-    asked = subprocess.run(
-        [sys.executable, *script, *given, "--help"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert asked.returncode == 0, asked.stderr
-    return asked.stdout
+    except Exception as error:  # the parser's own, which Typer does not hand out
+        raise AssertionError(f"moments {' '.join(words)}: {error}") from None
 
 
 def settings_in(text: str) -> Mapping[str, str]:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,18 @@ STEPS: dict[str, Block] = {
     if block.kind == "backup"
 }
 SECRET = "whsec_dGhpcyBzZWNyZXQgaXMgb25seSBmb3IgdGhlIFJFQURNRQ=="
-# The bundled server comes without its command line tool. This is a small one, to a real server.
-PROGRAMS = (
-    f'valkey-cli() {{ {sys.executable} {ROOT}/tests/docs/valkey_cli.py "$@"; }}\n'
-    f'valkey-server() {{ {server_binary()} "$@"; }}\n'
-)
+# The bundled server comes without its command line tool. What takes its place sends the same
+# commands to the same server, and shows its answers as they are.
+PROGRAMS = f"""
+valkey-server() {{ {server_binary()} "$@"; }}
+valkey-cli() {{
+  exec 3<>"/dev/tcp/127.0.0.1/$2"
+  shift 2
+  printf '%s\\r\\nQUIT\\r\\n' "$*" >&3
+  tr -d '\\r' <&3
+  exec 3>&-
+}}
+"""
 SETTINGS = {"retry_schedule_s": "600"}
 
 

@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.commands.data_dir import ADMIN_KEY, SECRET_KEY, new_admin_key, new_secret_key
 from tests.docs.blocks import DATA, ROOT, SERVICE, Block, blocks_of, pages, why_untried
-from tests.docs.commands import check_command, commands_in, settings_in
+from tests.docs.commands import Scripts, check_command, commands_in, settings_in
 from tests.docs.samples import check_sample
 from tests.docs.shell import Terminal, environment, with_ports
 
@@ -20,7 +21,9 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 WIDTH_MAX = 100  # of a drawing
 
 PLAYED = {("sh", "terminal"), ("sh", "run"), ("python", "run"), ("js", "run"), ("text", "output")}
-STATIC = [block for block in BLOCKS if (block.language, block.kind) not in PLAYED]
+STATIC = [
+    block for block in BLOCKS if (block.language, block.kind) not in PLAYED and block.kind != "dry"
+]
 STORIES = [
     page
     for page in PAGES
@@ -52,8 +55,6 @@ def test_a_block_that_is_never_closed_is_found(tmp_path: Path):
 @pytest.mark.parametrize("block", STATIC, ids=map(str, STATIC))
 def test_a_block_that_is_not_run_is_right(block: Block):
     match block.language, block.kind:
-        case "sh" | "console", "dry":
-            check_dry(block)
         case "sh", "env":
             assert settings_in(block.text)
         case "sh" | "python", "backup":
@@ -69,7 +70,34 @@ def test_a_block_that_is_not_run_is_right(block: Block):
             check_sample(block)
 
 
-def check_dry(block: Block) -> None:
+def test_what_takes_minutes_would_be_taken():
+    """All together, because they import the same."""
+    scripts = Scripts()
+    for block in BLOCKS:
+        if block.kind == "dry":
+            check_dry(block, scripts)
+    assert len(scripts.asked) >= 10
+    scripts.check_all()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("make lunch", "make chaos WITH=1", "make chaos CHAOS='--sed 2'", "moments dance"),
+        *("moments up --datum ./data", "moments listen --port nine", "python -m scripts.no"),
+        *("python -m scripts.capacity --users many", "python scripts/load_test.py --secs 3"),
+        *("MOMENTS_PORTS=1 moments up", "MOMENTS_PORT=x moments up", "perl -e 1"),
+    ],
+)
+def test_a_command_that_would_be_refused_is_found(command: str):
+    scripts = Scripts()
+    with pytest.raises((AssertionError, ValidationError)):  # noqa: PT012
+        for words in commands_in(command):
+            check_command(words, scripts)
+        scripts.check_all()
+
+
+def check_dry(block: Block, scripts: Scripts) -> None:
     text = block.text
     if block.language == "console":
         typed = [line for line in text.splitlines() if line.startswith("$ ")]
@@ -77,7 +105,7 @@ def check_dry(block: Block) -> None:
     commands = list(commands_in(text))
     assert commands
     for words in commands:
-        check_command(words)
+        check_command(words, scripts)
 
 
 @pytest.fixture(scope="module")
