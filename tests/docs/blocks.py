@@ -24,8 +24,8 @@ Behind the language stands a mark, which no reader of the rendered page sees:
     console dry        as `sh dry`, behind a `$ `, with what was printed when it was measured
 
 The blocks of a page are tried from first to last, in one folder. A page with the comment
-`<!-- a service runs -->` begins where `moments up --data ./data` is running, one with
-`<!-- a service has run -->` where it has been stopped.
+`<!-- a service runs -->` begins where README's service is running, as does one that starts it with
+the same command; one with `<!-- a service has run -->` where it has been stopped.
 """
 
 import re

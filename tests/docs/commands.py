@@ -118,6 +118,8 @@ def _check_moments(words: Sequence[str]) -> None:
     rest = list(words)
     while hasattr(command, "commands"):
         name = rest.pop(0)
+        if name == "--help":
+            return
         assert name in command.commands, f"there is no command moments {name}"
         command = command.commands[name]
     try:

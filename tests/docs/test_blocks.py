@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from tests.docs.shell import Terminal, environment, with_ports
 
 PAGES = pages()
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+[START] = [block for block in blocks_of(ROOT / "README.md") if block.kind == "terminal"]
 WIDTH_MAX = 100  # of a drawing
 
 PLAYED = {("sh", "terminal"), ("sh", "run"), ("python", "run"), ("js", "run"), ("text", "output")}
@@ -108,22 +110,29 @@ def check_dry(block: Block, scripts: Scripts) -> None:
         check_command(words, scripts)
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    directory: Path
+    env: dict[str, str]
+    up: Terminal
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A folder in which a service was started, and its environment; for all pages that want one."""
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A folder in which a service was started as README says, its environment and its terminal: for
+    all pages that start one so, or want one."""
     directory, env = tmp_path_factory.mktemp("service"), environment()
-    env["MOMENTS_ALLOW_CIDRS"] = "127.0.0.0/8"
-    up = Terminal("moments up --data ./data", directory, env, "up")
+    up = Terminal(START.text, directory, env, "up")
     try:
         up.await_ready()
-        yield directory, env
+        yield Running(directory, env, up)
     finally:
         assert up.end() == 0, up.text
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_what_up_proposes_to_try_works(running: tuple[Path, dict[str, str]]):
-    directory, env = running
+def test_what_up_proposes_to_try_works(running: Running):
+    directory, env = running.directory, running.env
     lines = re.findall(r"^  (curl .*)$", (directory / "up.printed").read_text(), re.MULTILINE)
     assert len(lines) == 2
     for line in lines:
@@ -134,14 +143,26 @@ def test_what_up_proposes_to_try_works(running: tuple[Path, dict[str, str]]):
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 @pytest.mark.parametrize("page", STORIES, ids=[str(page.relative_to(ROOT)) for page in STORIES])
 def test_a_page_comes_true(page: Path, tmp_path: Path, request: pytest.FixtureRequest):
-    if SERVICE in page.read_text():
-        directory, env = request.getfixturevalue("running")
+    text, blocks = page.read_text(), blocks_of(page)
+    starts = [block for block in blocks if (block.kind, block.value) == ("terminal", "up")]
+    terminals: dict[str, Terminal] = {}
+    if DATA not in text and (starts or SERVICE in text):
+        # Whoever reads on has started it before: the same command on the same folder.
+        assert {command_of(block) for block in starts} <= {command_of(START)}
+        running: Running = request.getfixturevalue("running")
+        directory, env = running.directory, running.env
+        terminals["up"] = running.up
     else:
         directory, env = tmp_path, environment()
-    if DATA in page.read_text():
-        make_data(directory / "data")
+        if DATA in text:
+            make_data(directory / "data")
     with ExitStack() as open_:
-        play(blocks_of(page), directory, env, open_)
+        play(blocks, directory, env, terminals, open_)
+
+
+def command_of(block: Block) -> str:
+    """What it starts, behind whatever it sets up."""
+    return block.text.splitlines()[-1]
 
 
 def make_data(directory: Path) -> None:
@@ -152,9 +173,14 @@ def make_data(directory: Path) -> None:
         (directory / name).chmod(0o600)
 
 
-def play(blocks: list[Block], directory: Path, env: dict[str, str], open_: ExitStack) -> None:
-    """Does what a reader would, from the first block to the last."""
-    terminals: dict[str, Terminal] = {}
+def play(
+    blocks: list[Block],
+    directory: Path,
+    env: dict[str, str],
+    terminals: dict[str, Terminal],
+    open_: ExitStack,
+) -> None:
+    """Does what a reader would, from the first block to the last. `terminals` are open already."""
     last: Terminal | None = None
 
     def opened(text: str, block: Block, at: Path | None = None) -> Terminal:
@@ -164,6 +190,8 @@ def play(blocks: list[Block], directory: Path, env: dict[str, str], open_: ExitS
 
     for block in blocks:
         match block.language, block.kind:
+            case "sh", "terminal" if block.value in terminals:
+                last = terminals[block.value]
             case "sh", "terminal":
                 last = terminals[block.value] = opened(block.text, block)
                 last.await_ready()
