@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 # Without this it asks a registry for newer releases.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help setup demo test coverage check check-js types-js chaos fuzz autobahn bench bench-peers lock clean
+.PHONY: help setup demo test coverage check check-js types-js docs chaos fuzz autobahn bench bench-peers lock clean
 
 help:
 	@echo 'make setup      installs everything into .venv, at the versions of requirements.lock'
@@ -29,6 +29,7 @@ help:
 	@echo 'make check      lint, format, types, the direction of imports, known vulnerabilities'
 	@echo 'make check-js   the types of the JavaScript client; npm fetches the compiler'
 	@echo 'make types-js   renews its .d.ts files from its source'
+	@echo 'make docs       puts what the documents have from the code into them'
 	@echo 'make chaos      kills what runs while posts go in, and counts what became of every delivery'
 	@echo 'make fuzz       frames, calls and answers made up by the million; some minutes'
 	@echo 'make autobahn   the Autobahn test suite for websocket servers, and its table in the docs'
@@ -100,6 +101,11 @@ check-js: $(TSC)
 
 types-js: $(TSC)
 	$(NODE) $(TSC) --project $(JS)/tsconfig.declarations.json
+
+# The tables of settings and metrics; tests say when they are out of date.
+docs: $(READY)
+	@$(BIN)/python -m scripts.docs --write
+	@$(BIN)/python -m scripts.describe_metrics --write docs/metrics.md
 
 # Three minutes with seed 1. Others: make chaos CHAOS='--seed 2 --minutes 1'; all: CHAOS=--help.
 chaos: $(READY)

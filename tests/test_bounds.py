@@ -15,7 +15,7 @@ from app.api.problems import KINDS
 from app.api.rates import AUTHOR, FAILURE, KEY, USER
 from app.bounds import BOUNDS
 from app.domain.attempt import Failure
-from app.gateway.close_codes import BROKEN, CloseCode
+from app.domain.close_codes import BROKEN, CloseCode
 from app.metric import Metric
 from app.metric_names import METRICS
 from app.settings import Settings

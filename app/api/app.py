@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import metric_names as names
+from app.api import asyncapi as pushed
 from app.api.answers import Answer
 from app.api.auth import Access, Doorkeeper
 from app.api.call import OWN_PARAMETERS, Ask, Call, Resource
@@ -25,7 +26,7 @@ from app.api.openapi import document
 from app.api.problems import problem_of
 from app.api.routes import CALLS
 from app.api.schemas.fields import Nothing
-from app.api.schemas.operations import Description
+from app.api.schemas.operations import Description, PushDescription
 from app.api.services import Services
 from app.api.stats import Stats, register
 from app.store.processes import Publisher, published
@@ -47,7 +48,9 @@ def create_app(services: Services, pages: Pages | None = None) -> Starlette:
             yield
 
     register(services.metrics, services.stats, services.waiters, services.rates)
-    description()  # encoded before the first request, which would have to wait for it
+    # Encoded before the first request, which would have to wait for it.
+    description()
+    push_description()
     doorkeeper = make_doorkeeper(services)
     routes = make_routes(ALL_CALLS, services, doorkeeper)
     if pages is not None:
@@ -91,19 +94,30 @@ async def _watch_epoch(services: Services) -> None:
 
 
 async def openapi(_: Ask[Nothing, Nothing]) -> Answer:
-    """This description of the API, as an OpenAPI document."""
+    """Describes the API, as an OpenAPI document."""
     return Answer(200, description())
+
+
+async def asyncapi(_: Ask[Nothing, Nothing]) -> Answer:
+    """Describes sockets and webhooks, as an AsyncAPI document."""
+    return Answer(200, push_description())
 
 
 ALL_CALLS = (
     *CALLS,
     Call("GET", "/openapi.json", Access.PUBLIC, openapi, 200, Description),
+    Call("GET", "/asyncapi.json", Access.PUBLIC, asyncapi, 200, PushDescription),
 )
 
 
 @cache
 def description() -> bytes:
     return encode_json(document(ALL_CALLS))
+
+
+@cache
+def push_description() -> bytes:
+    return encode_json(pushed.document())
 
 
 def make_doorkeeper(services: Services) -> Doorkeeper:

@@ -12,7 +12,11 @@ from app.wire import AttemptEntry, rfc3339
 
 
 async def of_post(ask: Ask[DeliveryQuery, Nothing]) -> Answer:
-    """Where a post is now: one delivery for each recipient and channel, and their counts."""
+    """Where a post is now: one delivery for each recipient and channel, and their counts.
+
+    Every recipient has a `socket` delivery, pending until their cursor passes it, and a `webhook`
+    delivery for each of their endpoints that wants the type.
+    """
     query = ask.query
     try:
         page = await ask.services.ledger.of_post(
@@ -70,7 +74,8 @@ async def dead(ask: Ask[DeadLetterQuery, Nothing]) -> Answer:
 
 
 async def replay(ask: Ask[Nothing, Replay]) -> Answer:
-    """Schedules dead letters again, spread out in time."""
+    """Schedules dead letters again, spread out in time: all, those of an endpoint, or those since a
+    time."""
     services, body = ask.services, ask.body
     scheduled = await services.ledger.replay(
         endpoint=body.endpoint,

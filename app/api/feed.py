@@ -21,7 +21,12 @@ PAGE_BYTES_MAX = 4 * 1024 * 1024
 
 
 async def read(ask: Ask[FeedQuery, Nothing]) -> Answer:
-    """What a user was sent, in the order of its offsets; or waits until something comes."""
+    """What a user was sent, in the order of its offsets; or waits until something comes.
+
+    `after` is the last offset that is known; without it the page starts at the cursor. What was
+    trimmed before the page is named in `gap`. With another `epoch` than before, offsets from then
+    mean nothing.
+    """
     query, services = ask.query, ask.services
     page = await services.inbox.read(ask.path["user"], query.after, query.limit)
     if not _is_settled(page) and query.wait_s > 0:

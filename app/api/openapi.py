@@ -1,7 +1,8 @@
 """The API's description: an OpenAPI 3.1 document made from the table of calls and its models."""
 
 import inspect
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -18,6 +19,7 @@ from app.api.schemas.fields import Nothing
 from app.api.schemas.graph import Edge
 from app.api.schemas.operations import ProblemDocument
 from app.api.schemas.webhooks import TRACEPARENT, WEBHOOK_HEADERS, Webhook
+from app.api.story import STORY, Step, told_of
 from app.domain.ids import DELIVERY_ID, ENDPOINT_ID, KEY_ID, POST_ID, USER_ID
 
 _REF = "#/components/schemas/{model}"
@@ -30,6 +32,7 @@ _ACCESS = {
     Access.OWN_CURSOR: "The user's own token, or an API key with the scope `admin`.",
 }
 _TAGS = ("graph", "endpoints", "posts", "deliveries", "feed", "tokens", "keys", "operations")
+_SUMMARY_MAX = 72
 _DONE = {
     200: "As asked.",
     201: "It is made.",
@@ -137,25 +140,58 @@ def _operation(call: Call, refs: Refs) -> dict[str, Any]:
     told = inspect.getdoc(call.handler) or ""
     operation: dict[str, Any] = {
         "operationId": _operation_id(call),
-        "summary": told.partition("\n")[0].rstrip("."),
+        "summary": _summary(told),
         "tags": [_resource(call)],
-        "parameters": [*_path_parameters(call), *_query_parameters(call.query)],
+        "parameters": _with_examples(
+            [*_path_parameters(call), *_query_parameters(call.query)], _operation_id(call)
+        ),
         "responses": _responses(call, refs),
         "security": _security(call.access),
     }
-    description = "\n\n".join(text for text in (told, _ACCESS.get(call.access)) if text)
+    # What the summary says already is not said again.
+    more = "" if " ".join(told.split()).rstrip(".") == operation["summary"] else told
+    description = "\n\n".join(text for text in (more, _ACCESS.get(call.access)) if text)
     if description:
         operation["description"] = description
     if _operation_id(call) == "posts_accept":
         operation["parameters"].append(_IDEMPOTENCY_KEY)
     if call.body is Lines:
-        operation["requestBody"] = _lines_body(refs)
+        operation["requestBody"] = _lines_body(refs, told_of(_operation_id(call)))
     elif call.body is not Nothing:
+        content: dict[str, Any] = {"schema": refs[call.body, "validation"]}
+        # What is refused stands with its answer.
+        taken = [step for step in told_of(_operation_id(call)) if step.status == call.status]
+        if taken:
+            content["examples"] = _examples(taken, lambda step: step.body)
         operation["requestBody"] = {
             "required": not call.takes_nothing,
-            "content": {"application/json": {"schema": refs[call.body, "validation"]}},
+            "content": {"application/json": content},
         }
     return operation
+
+
+def _summary(told: str) -> str:
+    """The first sentence, or what stands before its first colon when it is long."""
+    sentence = " ".join(told.split()).partition(". ")[0].rstrip(".")
+    return sentence if len(sentence) <= _SUMMARY_MAX else re.split("[:;]", sentence)[0]
+
+
+def _examples(steps: Iterable[Step], of: Callable[[Step], Any]) -> dict[str, Any]:
+    """Named alike wherever they belong to one call: its parameters, its body, its answer."""
+    return {step.name: {"summary": step.title, "value": of(step)} for step in steps}
+
+
+def _with_examples(parameters: list[dict[str, Any]], operation: str) -> list[dict[str, Any]]:
+    for parameter in parameters:
+        name = parameter["name"]
+        where = "path" if parameter["in"] == "path" else "query"
+        steps = [step for step in told_of(operation) if name in getattr(step, where)]
+        if steps:
+            parameter["examples"] = {
+                step.name: {"summary": step.title, "value": getattr(step, where)[name]}
+                for step in steps
+            }
+    return parameters
 
 
 def _resource(call: Call) -> str:
@@ -211,6 +247,10 @@ def _responses(call: Call, refs: Refs) -> dict[str, Any]:
     if call.model is not None:
         schema = refs[call.model, "serialization"]
         answer["content"] = {"application/json": {"schema": schema}}
+        steps = [one for one in told_of(_operation_id(call)) if one.status == call.status]
+        if steps:
+            examples = _examples(steps, lambda step: step.answer)
+            answer["content"]["application/json"]["examples"] = examples
     elif call.status == 200:
         answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
     headers = {} if call.access is Access.PUBLIC else {**_RATE_HEADER_REFS}
@@ -243,24 +283,32 @@ def _rate_header(text: str) -> dict[str, Any]:
     return {"description": text, "schema": {"type": "integer", "minimum": 0}}
 
 
+def _problem_name(status: int) -> str:
+    return {401: "Unauthenticated", 429: "TooMany", 503: "Later"}.get(status, "Problem")
+
+
 def _problem_ref(status: int) -> dict[str, Any]:
-    name = {401: "Unauthenticated", 429: "TooMany", 503: "Later"}.get(status, "Problem")
-    return {"$ref": f"#/components/responses/{name}"}
+    return {"$ref": f"#/components/responses/{_problem_name(status)}"}
 
 
 def _problems(refs: Refs) -> dict[str, Any]:
-    content = {_PROBLEM_TYPE: {"schema": refs[ProblemDocument, "serialization"]}}
+    def content(name: str) -> dict[str, Any]:
+        refused = [step for step in STORY if step.status >= 400]
+        steps = [step for step in refused if _problem_name(step.status) == name]
+        shown: dict[str, Any] = {"schema": refs[ProblemDocument, "serialization"]}
+        return {_PROBLEM_TYPE: {**shown, "examples": _examples(steps, lambda step: step.answer)}}
+
     text = {"type": "string"}
     seconds = {"type": "integer", "minimum": 1}
     return {
         "Problem": {
             "description": "What went wrong, as problem details (RFC 9457).",
-            "content": content,
+            "content": content("Problem"),
         },
         "Unauthenticated": {
             "description": "A valid key or token is needed.",
             "headers": {"WWW-Authenticate": {"required": True, "schema": text}},
-            "content": content,
+            "content": content("Unauthenticated"),
         },
         "TooMany": {
             "description": "More than may be: requests of this key or user, posts of this author, "
@@ -271,22 +319,29 @@ def _problems(refs: Refs) -> dict[str, Any]:
                 "Retry-After": {"required": True, "schema": seconds},
                 **_RATE_HEADER_REFS,
             },
-            "content": content,
+            "content": content("TooMany"),
         },
         "Later": {
             "description": "It cannot be done now; after so many seconds it may be.",
             "headers": {"Retry-After": {"required": True, "schema": seconds}},
-            "content": content,
+            "content": content("Later"),
         },
     }
 
 
-def _lines_body(refs: Refs) -> dict[str, Any]:
-    edge = refs[Edge, "validation"]
+def _lines_body(refs: Refs, steps: Iterable[Step]) -> dict[str, Any]:
+    """The schema is of one line, and so is each example."""
+    lines = {
+        f"{step.name}-{number}": {"summary": f"{step.title}: line {number}", "value": line}
+        for step in steps
+        for number, line in enumerate(step.body, 1)
+    }
     return {
         "required": False,
         "description": "One edge a line. A mistake in a line stops no other.",
-        "content": {"application/x-ndjson": {"schema": edge}},
+        "content": {
+            "application/x-ndjson": {"schema": refs[Edge, "validation"], "examples": lines}
+        },
     }
 
 

@@ -23,7 +23,11 @@ _REPLAYED: tuple[Header, ...] = ((b"idempotency-replayed", b"true"),)
 
 @changes("POST", "/v1/posts")
 async def accept(ask: Ask[Nothing, NewPost], change: Change) -> Answer:
-    """Accepts a post; it is pushed to everybody in its author's audience."""
+    """Accepts a post; it is pushed to everybody in its author's audience.
+
+    That is friends and followers, without who blocks or is blocked, narrowed by `audience`. What is
+    answered with 202 will be fanned out, whatever process dies in between.
+    """
     body = ask.body
     services = ask.services
     idempotency = _idempotency_key(ask.headers.get(b"idempotency-key"))
@@ -61,7 +65,7 @@ async def newest(ask: Ask[PostPage, Nothing]) -> Answer:
 
 
 async def read(ask: Ask[Nothing, Nothing]) -> Answer:
-    """A post as it is now."""
+    """A post as it is now. One that was taken back has `deleted`, and no data."""
     post = await ask.services.posts.get(ask.path["post"])
     if post is None:
         raise not_found("post")

@@ -12,7 +12,7 @@ from app.api.answers import Answer, Header
 from app.api.problems import NOT_FOUND, Problem, problem_of
 from app.api.stats import CLIENT_GONE, Stats
 
-_HTML: Final = b"text/html; charset=utf-8"
+HTML: Final = b"text/html; charset=utf-8"
 _TYPES: Final = {
     "css": b"text/css; charset=utf-8",
     "js": b"text/javascript; charset=utf-8",
@@ -95,7 +95,7 @@ class Frame:
         self, template: str, status: int = 200, more: Sequence[Header] = (), **values: str | None
     ) -> Answer:
         text = self._templates.get_template(template).render(**values)
-        return Answer(status, text.encode(), _HTML, tuple(more))
+        return Answer(status, text.encode(), HTML, tuple(more))
 
     def _told(self, problem: Problem) -> Answer:
         kind, more = problem.kind, problem.answer().headers

@@ -15,6 +15,7 @@ from app.api.answers import Answer
 from app.api.auth import Doorkeeper
 from app.api.problems import not_found
 from app.api.services import Services
+from app.console import reference
 from app.console.frame import Frame, Handler
 from app.console.moments import moments_page
 from app.console.signing_in import SigningIn
@@ -28,6 +29,7 @@ from app.domain.ids import is_endpoint_id, is_post_id
 def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
     """The routes of the console. `services` has its sessions."""
     assert services.sessions is not None
+    reference.page()  # made before the first request, which would have to wait for it
     frame = Frame(services.stats)
     topics = Topics(
         {
@@ -47,6 +49,7 @@ def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
         Route("/login", frame.page(signing_in.form), methods=["GET"]),
         Route("/login", frame.page(signing_in.sign_in), methods=["POST"]),
         Route("/logout", frame.page(signing_in.sign_out), methods=["POST"]),
+        Route("/docs", frame.page(reference.answer), methods=["GET"]),
         WebSocketRoute(PATH, socket.endpoint),
         Route("/console/{name}", frame.page(frame.part), methods=["GET"]),
     ]

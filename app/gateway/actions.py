@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from app.gateway.close_codes import CloseCode
+from app.domain.close_codes import CloseCode
 
 
 class Verdict(Enum):

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from logging import getLogger
 from typing import Any, Final
 
+from app.domain.close_codes import BROKEN, GONE, CloseCode, counted
 from app.domain.post import Event
 from app.gateway.actions import READ, REFUSE, WRITE, Action, Advance, Close, Gap, Repush, Reset
-from app.gateway.close_codes import BROKEN, GONE, CloseCode, counted
 from app.gateway.context import Context, deadline, judge
 from app.gateway.encoding import PING, Encoding, EventFrames
 from app.gateway.incoming import Incoming, Message

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from app.domain.close_codes import CloseCode
 from app.errors import BadToken, ExpiredToken
 from app.gateway.actions import Close
-from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.gateway.notices import Notices
 from app.gateway.stats import Stats

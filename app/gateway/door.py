@@ -10,6 +10,7 @@ from websockets.http11 import Request, Response
 from websockets.server import ServerProtocol
 from websockets.typing import Origin, Subprotocol
 
+from app.domain.socket import SOCKET_PATH
 from app.errors import BadToken, Rejected
 from app.gateway.answers import answer, problem
 from app.gateway.context import Verify
@@ -22,7 +23,6 @@ from app.gateway.stats import Stats
 from app.settings import Settings
 from app.tokens import Claims
 
-SOCKET_PATH: Final = "/v1/socket"
 RETRY_AFTER_S: Final = (2, 10)  # spread, so that those turned away do not all come back at once
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="moments"'}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from app.domain.post import Event, Post, accepted_at_ms
+from app.domain.socket import JSON_SUBPROTOCOL, MSGPACK_SUBPROTOCOL
 from app.wire import (
     decode_json,
     decode_msgpack,
@@ -53,8 +54,8 @@ class Encoding:
         return header(self.opcode, len(payload)) + payload
 
 
-JSON: Final = Encoding("moments.v1.json", TEXT, encode_json, decode_json)
-MSGPACK: Final = Encoding("moments.v1.msgpack", BINARY, encode_msgpack, decode_msgpack)
+JSON: Final = Encoding(JSON_SUBPROTOCOL, TEXT, encode_json, decode_json)
+MSGPACK: Final = Encoding(MSGPACK_SUBPROTOCOL, BINARY, encode_msgpack, decode_msgpack)
 ENCODINGS: Final = {encoding.subprotocol: encoding for encoding in (JSON, MSGPACK)}
 
 

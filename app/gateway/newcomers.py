@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from app.gateway.close_codes import BROKEN, GONE, CloseCode, counted
+from app.domain.close_codes import BROKEN, GONE, CloseCode, counted
 from app.gateway.connection import CLOSE_TIMEOUT_S
 from app.gateway.context import Context, judge
 from app.gateway.door import RETRY_AFTER_S, Full

@@ -1,13 +1,10 @@
 """What a client asks for when it opens a socket, read from the query of its request."""
 
 from dataclasses import dataclass
-from typing import Final
 from urllib.parse import parse_qsl
 
+from app.domain.socket import OFFSET_DIGITS_MAX, PARAMETERS
 from app.errors import Rejected
-
-PARAMETERS: Final = frozenset({"token", "after", "epoch", "ack"})
-OFFSET_DIGITS_MAX: Final = 15  # what a JSON number holds exactly
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ session rewinds to that offset and waits twice as long.
 from enum import Enum, auto
 from typing import Final
 
+from app.domain.close_codes import CloseCode
 from app.gateway.actions import (
     NOTHING,
     READ,
@@ -62,7 +63,6 @@ from app.gateway.actions import (
     Said,
     Verdict,
 )
-from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.store.inbox import InboxPage
 

@@ -100,7 +100,7 @@ def test_what_may_be_absent_from_an_answer_is_never_null():
 
 @pytest.mark.parametrize("name", [name for name in SCHEMAS if SCHEMAS[name]["type"] == "object"])
 def test_every_schema_has_examples_that_it_allows(name: str):
-    if name == "Description":
+    if name in ("Description", "PushDescription"):
         return  # the document itself is its example
     shown = SCHEMAS[name]["examples"]
     assert shown

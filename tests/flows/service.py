@@ -148,7 +148,9 @@ class Socket:
 
 
 @asynccontextmanager
-async def serve(store: Store, make: type[Made] = Service, **changes: object) -> AsyncIterator[Made]:
+async def serve(
+    store: Store, make: type[Made] = Service, *, with_worker: bool = True, **changes: object
+) -> AsyncIterator[Made]:
     """Api with its console, gateway and worker on `store`; `changes` are settings."""
     settings = Settings.model_validate({**SETTINGS, **changes})
     stop = asyncio.Event()
@@ -169,10 +171,9 @@ async def serve(store: Store, make: type[Made] = Service, **changes: object) -> 
         sealer, shards = make_sealer(settings), opened.meta.shards
         worker = Worker(settings, store, shards, sealer, watch=opened.watch(), tracer=tracers[2])
         register(metrics[1], worker.stats)
-        running_ = [
-            tasks.create_task(gateway.run(stop), name="gateway"),
-            tasks.create_task(worker.run(stop), name="worker"),
-        ]
+        running_ = [tasks.create_task(gateway.run(stop), name="gateway")]
+        if with_worker:
+            running_.append(tasks.create_task(worker.run(stop), name="worker"))
         # Also when the test has failed: a server that is not closed hangs the end of the loop.
         open_.push_async_callback(asyncio.wait, running_, timeout=20)
         open_.callback(stop.set)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from app.gateway.close_codes import CloseCode
+from app.domain.close_codes import CloseCode
 from app.gateway.door import Rules
 from tests.credentials import VERIFIER, bad_tokens, good_tokens
 from tests.gateway.frames import read_frames

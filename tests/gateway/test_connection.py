@@ -5,7 +5,7 @@ import logging
 import pytest
 from websockets.frames import Close, Opcode
 
-from app.gateway.close_codes import OTHER, CloseCode
+from app.domain.close_codes import OTHER, CloseCode
 from app.gateway.connection import CLOSE_TIMEOUT_S
 from app.gateway.encoding import JSON, MSGPACK, Encoding, EventFrames
 from app.gateway.flood import AT_ONCE, CONTROL_COST

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from app.gateway.close_codes import CloseCode
+from app.domain.close_codes import CloseCode
 from app.gateway.goodbye import RECONNECT_MS, say_goodbye
 from tests.gateway.rig import Rig
 

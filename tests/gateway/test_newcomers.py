@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Close, Opcode
 
-from app.gateway.close_codes import CloseCode
+from app.domain.close_codes import CloseCode
 from app.gateway.door import Rules
 from app.gateway.limits import Limits
 from app.gateway.newcomers import MESSAGE_BYTES_MAX

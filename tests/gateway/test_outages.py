@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app.domain.close_codes import CloseCode
 from app.domain.shard import shard_of
-from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.store import keys
 from app.store.client import Store

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from app.domain.close_codes import CloseCode
 from app.domain.ids import SocketDelivery
 from app.domain.post import Event, EventKind
 from app.domain.shard import shard_of
-from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.store import keys
 from app.store.client import Store

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.close_codes import CloseCode
 from app.gateway.actions import (
     NOTHING,
     READ,
@@ -18,7 +19,6 @@ from app.gateway.actions import (
     Repush,
     Reset,
 )
-from app.gateway.close_codes import CloseCode
 from app.gateway.limits import Limits
 from app.gateway.session import (
     CHOKED,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 POST_ID = "01kg9ys7g0d2pf2d03"
 ENDPOINT_ID = "ky77tv2v00"
@@ -23,6 +23,8 @@ POST = {
     "created_at": POSTED_AT,
     "data": DATA,
 }
+EPOCH = "0123456789ab"
+ITEM = {"offset": 1, "type": "post.created", "post": POST}
 ENDPOINT = {
     "id": ENDPOINT_ID,
     "user": "bob",
@@ -46,6 +48,7 @@ ENDPOINT = {
 }
 VERIFICATION = {"challenges": 1, "last_error": "challenge", "next_at": DUE_AT}
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="
+CHALLENGE = "9fQm0c7vT1xqZr4uWkYb2sDhJ8nLpEoA6tGiRyVfXwM"
 PUBLIC_KEY = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
 ATTEMPT = {
     "delivery": DELIVERY_ID,
@@ -61,7 +64,7 @@ DELIVERY = {
     "post": POST_ID,
     "version": 1,
     "recipient": "bob",
-    "offset": 12,
+    "offset": 1,
     "channel": "webhook",
     "endpoint": ENDPOINT_ID,
     "state": "retrying",
@@ -77,7 +80,7 @@ SOCKET_DELIVERY = {
     "post": POST_ID,
     "version": 1,
     "recipient": "bob",
-    "offset": 12,
+    "offset": 1,
     "channel": "socket",
     "state": "pending",
     "parked": False,
@@ -110,3 +113,9 @@ def example(*values: dict[str, Any], never: dict[str, Any] | None = None) -> Con
     if never is not None:
         told["not"] = {"properties": never, "required": list(never)}
     return ConfigDict(json_schema_extra=told)
+
+
+def example_of(model: type[BaseModel]) -> tuple[dict[str, Any], ...]:
+    """The values that a model shows as its examples."""
+    told: Any = model.model_config.get("json_schema_extra", {})
+    return tuple(told.get("examples", ()))

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from app.api.schemas.examples import POST, POST_ID, example
+from app.api.schemas.examples import EPOCH, ITEM, POST, POST_ID, example
 from app.api.schemas.fields import (
     DECIMALS,
     DIGITS,
@@ -20,7 +20,6 @@ from app.api.schemas.fields import (
 )
 
 WAIT_S_MAX = 30
-ITEM: dict[str, Any] = {"offset": 12, "type": "post.created", "post": POST}
 _WAIT = "How long to wait when there is nothing yet."
 
 
@@ -80,11 +79,11 @@ class Feed(Out):
 
     model_config = example(
         {
-            "epoch": "0123456789ab",
+            "epoch": EPOCH,
             "items": [ITEM],
-            "next_offset": 12,
-            "head_offset": 12,
-            "cursor": 11,
+            "next_offset": 1,
+            "head_offset": 1,
+            "cursor": 0,
         }
     )
 
@@ -99,13 +98,13 @@ class Feed(Out):
 class CursorMove(Body):
     """How far the user has dealt with their feed; it never goes back."""
 
-    model_config = example({"offset": 12})
+    model_config = example({"offset": 1})
 
     offset: Offset
 
 
 class Cursor(Out):
-    model_config = example({"cursor": 12, "head_offset": 12, "unread": 0})
+    model_config = example({"cursor": 1, "head_offset": 1, "unread": 0})
 
     cursor: int
     head_offset: int

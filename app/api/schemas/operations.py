@@ -174,6 +174,14 @@ class Description(Out):
     openapi: str
 
 
+class PushDescription(Out):
+    """An AsyncAPI document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    asyncapi: str
+
+
 class ProblemField(Out):
     model_config = example({"field": "author", "message": "Field required"})
 

@@ -1,8 +1,15 @@
-"""The webhook request, as its receivers see it. The sender makes it; here it is only described."""
+"""What receivers of webhooks are sent and may answer. The sender makes it; here it is described."""
 
-from typing import Any
+from typing import Any, Literal
 
-from app.api.schemas.examples import DELIVERY_ID, POST, POSTED_AT, example
+from app.api.schemas.examples import (
+    CHALLENGE,
+    DELIVERY_ID,
+    ENDPOINT_ID,
+    POST,
+    POSTED_AT,
+    example,
+)
 from app.api.schemas.feed import ExpiredPost, PushedPost
 from app.api.schemas.fields import Out, TimeText
 
@@ -55,7 +62,7 @@ class Webhook(Out):
             "type": "post.created",
             "timestamp": POSTED_AT,
             "recipient": "bob",
-            "offset": 12,
+            "offset": 1,
             "data": {"post": POST},
         }
     )
@@ -65,3 +72,51 @@ class Webhook(Out):
     recipient: str
     offset: int
     data: WebhookData
+
+
+class PingData(Out):
+    model_config = example({"ping": True})
+
+    ping: Literal[True]
+
+
+class WebhookPing(Out):
+    """What `:ping` has sent: about no post, to be answered as any other."""
+
+    model_config = example({"type": "ping", "timestamp": POSTED_AT, "data": {"ping": True}})
+
+    type: Literal["ping"]
+    timestamp: TimeText
+    data: PingData
+
+
+class ChallengeData(Out):
+    model_config = example({"challenge": CHALLENGE, "endpoint": ENDPOINT_ID})
+
+    challenge: str
+    endpoint: str
+
+
+class WebhookChallenge(Out):
+    """What an unverified endpoint is sent: it is verified once its receiver has answered 2xx with
+    the challenge."""
+
+    model_config = example(
+        {
+            "type": "endpoint.verify",
+            "timestamp": POSTED_AT,
+            "data": {"challenge": CHALLENGE, "endpoint": ENDPOINT_ID},
+        }
+    )
+
+    type: Literal["endpoint.verify"]
+    timestamp: TimeText
+    data: ChallengeData
+
+
+class ChallengeEcho(Out):
+    """The answer that verifies an endpoint. Further fields do not matter."""
+
+    model_config = example({"challenge": CHALLENGE})
+
+    challenge: str

@@ -1,6 +1,6 @@
 import pytest
 
-from app.gateway.close_codes import BROKEN, GONE, OTHER, CloseCode, counted
+from app.domain.close_codes import BROKEN, GONE, OTHER, CloseCode, counted
 
 
 @pytest.mark.parametrize("code", list(CloseCode))
