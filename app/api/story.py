@@ -105,6 +105,7 @@ _PAIR: Final = {"user": "bob", "other": "ann"}
 _FOLLOW: Final = {"user": "cyd", "other": "ann"}
 _BLOCK: Final = {"user": "dan", "other": "ann"}
 _POSTED: Final = {**POST, "updated_at": POSTED_AT}
+_HEAD: Final = {name: _POSTED[name] for name in _POSTED if name != "data"}
 _EDITED: Final = {**_POSTED, "version": 2, "data": {"text": "Down again"}}
 _FAILED: Final = {
     **ENDPOINT,
@@ -263,6 +264,7 @@ STORY: Final = (
         body={"author": "ann", "data": DATA},
     ),
     Step("posts_read", "The post", 200, _POSTED, path=_OF),
+    Step("posts_newest", "The newest posts", 200, _page(_HEAD)),
     Step(
         "deliveries_of_post",
         "Where it is now",

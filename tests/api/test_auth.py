@@ -74,6 +74,7 @@ MAY = {
     ("GET", "/readyz"): ALL,
     ("GET", "/metrics"): ALL,
     ("GET", "/openapi.json"): ALL,
+    ("GET", "/asyncapi.json"): ALL,
     ("GET", "/v1/stats"): READ,
 }
 # What each of them is, in words of the table. Who is known but may not gets 403, nobody 401.
@@ -119,7 +120,10 @@ async def bearers(api: Api) -> dict[str, Bearer]:
 
 
 def test_the_table_above_knows_every_call():
-    assert set(MAY) == {(call.method, call.path) for call in CALLS} | {("GET", "/openapi.json")}
+    assert set(MAY) == {(call.method, call.path) for call in CALLS} | {
+        ("GET", "/openapi.json"),
+        ("GET", "/asyncapi.json"),
+    }
 
 
 @pytest.mark.parametrize(("method", "path"), list(MAY), ids=str)

@@ -7,7 +7,8 @@ from app.api.canary import Canary
 from app.clock import now_ms
 from app.domain.ids import shard_of_id
 from app.errors import StoreUnavailable
-from app.metrics import DELIVERIES_SETTLED, PUSH_BOUNDS_S, PUSH_TIME, Histogram, Metrics
+from app.metric_names import DELIVERIES_SETTLED, PUSH_TIME
+from app.metrics import PUSH_BOUNDS_S, Histogram, Metrics
 from app.store import canary, keys
 from app.store.processes import Publisher
 from tests.api.conftest import SHARDS, Api
@@ -103,10 +104,10 @@ async def test_stats_add_up_what_each_process_tells_of_itself(api: Api):
     for name, webhooks in (("w1", 5), ("w2", 7)):
         counters = Metrics()
         settled = {(("state", "delivered"),): float(webhooks)}
-        counters.register(*DELIVERIES_SETTLED, lambda settled=settled: settled)
+        counters.register(DELIVERIES_SETTLED, lambda settled=settled: settled)
         times = Histogram(PUSH_BOUNDS_S)
         times.observe(0.0001, webhooks)
-        counters.register(*PUSH_TIME, lambda times=times: {(("channel", "webhook"),): times})
+        counters.register(PUSH_TIME, lambda times=times: {(("channel", "webhook"),): times})
         await store.execute("ZADD", keys.WORKERS, 1, f"sender:{name}", 1, f"fanout:{name}")
         await Publisher(store, SHARDS, name, "worker", counters).publish()
     await store.execute("ZADD", keys.NODES, 1, "a gateway that died")

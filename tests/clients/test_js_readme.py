@@ -15,7 +15,7 @@ from tests.flows.service import Service, serve
 from tests.wait import wait_until
 
 README = (CLIENT / "README.md").read_text()
-BLOCKS = dict(re.findall(r"^```js (\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+BLOCKS = dict(re.findall(r"^```js client=(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ Behind the language stands a mark, which no reader of the rendered page sees:
     python run         run to its end
     js file=NAME       the same of JavaScript, without compiling it
     js run             run to its end, by Node
+    python client=NAME   run by tests/clients/python/test_readme.py
+    js client=NAME       run by tests/clients/test_js_readme.py
     text output        what the block before prints, among other things; … stands for anything
     text output=NAME   what that terminal prints
     text drawing       a picture made of letters
@@ -42,8 +44,8 @@ _FENCE = re.compile(r"^( *)```(.*)$")
 # The marks of each language that something tries.
 KINDS = {
     "sh": {"terminal", "run", "dry", "env", "backup"},
-    "python": {"file", "run", "backup"},
-    "js": {"file", "run"},
+    "python": {"file", "run", "backup", "client"},
+    "js": {"file", "run", "client"},
     "text": {"output", "drawing"},
     "http": {"webhook"},
     "json": {"body", "answer", "frame", "webhook", "echo"},

@@ -16,7 +16,7 @@ from app.settings import SECRET_SETTINGS, Settings
 from tests.docs.blocks import ROOT
 
 # Programs of others: they are the reader's.
-OTHERS = {"apt-get", "cat", "cd", "cp", "docker", "git", "mkdir", "mv", "openssl", "tar"}
+OTHERS = {"apt-get", "pip", "cat", "cd", "cp", "docker", "git", "mkdir", "mv", "openssl", "tar"}
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*", re.DOTALL)
 _PREFIX = "MOMENTS_"
 

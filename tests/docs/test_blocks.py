@@ -12,6 +12,8 @@ import pytest
 from pydantic import ValidationError
 
 from app.commands.data_dir import ADMIN_KEY, SECRET_KEY, new_admin_key, new_secret_key
+from tests.clients import test_js_readme as js_readme
+from tests.clients.python import test_readme as python_readme
 from tests.docs.blocks import DATA, ROOT, SERVICE, Block, blocks_of, pages, why_untried
 from tests.docs.commands import Scripts, check_command, commands_in, settings_in
 from tests.docs.samples import check_sample
@@ -20,6 +22,7 @@ from tests.docs.shell import Terminal, environment, with_ports
 PAGES = pages()
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 [START] = [block for block in blocks_of(ROOT / "README.md") if block.kind == "terminal"]
+CLIENT_BLOCKS = {"python": set(python_readme.BLOCKS), "js": set(js_readme.BLOCKS)}
 WIDTH_MAX = 100  # of a drawing
 
 PLAYED = {("sh", "terminal"), ("sh", "run"), ("python", "run"), ("js", "run"), ("text", "output")}
@@ -61,6 +64,8 @@ def test_a_block_that_is_not_run_is_right(block: Block):
             assert settings_in(block.text)
         case "sh" | "python", "backup":
             assert "blocks_of" in (ROOT / "tests/docs/test_backup.py").read_text()
+        case "python" | "js", "client":
+            assert block.value in CLIENT_BLOCKS[block.language]
         case "python", "file":
             compile(block.text, block.value, "exec")
         case "js", "file":

@@ -21,7 +21,7 @@ from tests.wait import wait_until
 
 CLIENT = Path(__file__).parents[3] / "clients" / "python"
 README = (CLIENT / "README.md").read_text()
-BLOCKS = dict(re.findall(r"^```python (\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+BLOCKS = dict(re.findall(r"^```python client=(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
 SECRET = "whsec_dGhpcyBzZWNyZXQgaXMgb25seSBmb3IgdGhlIFJFQURNRQ=="
 EVENT = WebhookEvent(
     id="d-1",
