@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -133,6 +133,14 @@ def pieces(text: str) -> list[Piece]:
     return [Piece(part, bool(number % 2)) for number, part in enumerate(parts) if part]
 
 
+_KINDS: Final = {
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
 def kind_of(schema: Mapping[str, Any]) -> list[Piece]:
     """What a value is, in words: `text`, `list of Delivery`, `"hmac" or "ed25519"`."""
     if "$ref" in schema:
@@ -165,12 +173,8 @@ def _plain_kind(schema: Mapping[str, Any]) -> list[Piece]:
         case "string":
             formats = {"date-time": "time", "uri": "URL"}
             return [Piece(formats.get(schema.get("format", ""), "text"))]
-        case "integer":
-            return [Piece("whole number")]
-        case "number" | "boolean" | "null" as name:
-            return [Piece({"boolean": "true or false"}.get(name, name))]
-        case _:
-            return [Piece("anything")]
+        case name:
+            return [Piece(_KINDS.get(name or "", "anything"))]
 
 
 _LIMITS: Final = {
@@ -296,7 +300,8 @@ def _example(method: str, path: str, step: Step) -> Shown:
         lines.append('-H "Authorization: Bearer $KEY"')
     lines += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in step.headers.items()]
     if isinstance(step.body, list):
-        text = "\n".join(json.dumps(line) for line in step.body)
+        edges = cast("list[Any]", step.body)
+        text = "\n".join(json.dumps(line) for line in edges)
         lines.append(f"--data-binary {shlex.quote(text)}")
     elif step.body is not None:
         lines.append("-H 'Content-Type: application/json'")

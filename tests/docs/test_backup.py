@@ -45,7 +45,8 @@ valkey-cli() {{
   exec 3>&-
 }}
 """
-SETTINGS = {"retry_schedule_s": "600"}
+# The copy has the leases of whoever held them; nobody can give these back.
+SETTINGS = {"retry_schedule_s": "600", "lease_s": "1"}
 
 
 def run(

@@ -126,7 +126,7 @@ class Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A folder in which a service was started as README says, its environment and its terminal: for
     all pages that start one so, or want one."""
-    directory, env = tmp_path_factory.mktemp("service"), environment()
+    directory, env = clone(tmp_path_factory.mktemp("service")), environment()
     up = Terminal(START.text, directory, env, "up")
     try:
         up.await_ready()
@@ -158,7 +158,7 @@ def test_a_page_comes_true(page: Path, tmp_path: Path, request: pytest.FixtureRe
         directory, env = running.directory, running.env
         terminals["up"] = running.up
     else:
-        directory, env = tmp_path, environment()
+        directory, env = clone(tmp_path), environment()
         if DATA in text:
             make_data(directory / "data")
     with ExitStack() as open_:
@@ -167,7 +167,13 @@ def test_a_page_comes_true(page: Path, tmp_path: Path, request: pytest.FixtureRe
 
 def command_of(block: Block) -> str:
     """What it starts, behind whatever it sets up."""
-    return block.text.splitlines()[-1]
+    return block.text.splitlines()[-1].replace(".venv/bin/", "")
+
+
+def clone(directory: Path) -> Path:
+    """As far as one needs a clone of the repository in which `make setup` was run."""
+    (directory / ".venv").symlink_to(ROOT / ".venv")
+    return directory
 
 
 def make_data(directory: Path) -> None:
