@@ -89,10 +89,6 @@ $(TSC): $(JS)/package-lock.json $(READY)
 		sys.exit(npm(["ci", "--prefix", "$(JS)", "--no-audit", "--no-fund"]))'
 	@touch $@
 
-# A part of check-js, asked for alone by whoever can do without it.
-.PHONY: tsc
-tsc: $(TSC)
-
 check-js: $(TSC)
 	$(NODE) $(TSC) --project $(JS)/tsconfig.json
 	$(NODE) $(TSC) --project $(JS)/tsconfig.declarations.json --outDir build/types
@@ -152,5 +148,6 @@ lock:
 
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
-	rm -rf build dist reports *.egg-info .venv-autobahn .venv-peers scripts/bench/peers/socketio/node_modules
+	rm -rf build dist reports *.egg-info .venv-autobahn .venv-peers
+	rm -rf clients/js/node_modules scripts/bench/peers/socketio/node_modules
 	find app workers scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
