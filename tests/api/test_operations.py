@@ -7,7 +7,9 @@ from app.api.canary import Canary
 from app.clock import now_ms
 from app.domain.ids import shard_of_id
 from app.errors import StoreUnavailable
+from app.metrics import DELIVERIES_SETTLED, PUSH_BOUNDS_S, PUSH_TIME, Histogram, Metrics
 from app.store import canary, keys
+from app.store.processes import Publisher
 from tests.api.conftest import SHARDS, Api
 from tests.wait import wait_until
 
@@ -94,6 +96,39 @@ async def test_stats_tell_what_waits_who_owns_it_and_who_lives(api: Api):
     assert found["workers"] == [
         {"id": "w1", "role": "sender", "seen_at": "2026-01-31T12:00:00.123Z"}
     ]
+
+
+async def test_stats_add_up_what_each_process_tells_of_itself(api: Api):
+    store = api.services.store
+    for name, webhooks in (("w1", 5), ("w2", 7)):
+        counters = Metrics()
+        settled = {(("state", "delivered"),): float(webhooks)}
+        counters.register(*DELIVERIES_SETTLED, lambda settled=settled: settled)
+        times = Histogram(PUSH_BOUNDS_S)
+        times.observe(0.0001, webhooks)
+        counters.register(*PUSH_TIME, lambda times=times: {(("channel", "webhook"),): times})
+        await store.execute("ZADD", keys.WORKERS, 1, f"sender:{name}", 1, f"fanout:{name}")
+        await Publisher(store, SHARDS, name, "worker", counters).publish()
+    await store.execute("ZADD", keys.NODES, 1, "a gateway that died")
+    found = (await api.admin.get("/v1/stats")).json()
+    assert [process["id"] for process in found["processes"]] == ["w1", "w2"]
+    assert [process["delivered"]["webhook"] for process in found["processes"]] == [5, 7]
+    assert found["processes"][0]["role"] == "worker"
+    assert found["delivered"] == {"webhook": 12, "socket": 0}
+    counts = found["push_seconds"]["counts"]
+    assert (counts["webhook"][0], sum(counts["webhook"])) == (12, 12)
+    assert sum(counts["socket"]) == 0
+    assert len(counts["socket"]) == len(found["push_seconds"]["bounds"]) + 1
+
+
+async def test_an_api_that_runs_is_among_the_processes(running_api: Api):
+    async def processes():
+        return (await running_api.admin.get("/v1/stats")).json()["processes"]
+
+    async def roles():
+        return [process["role"] for process in await processes()] == ["api"]
+
+    await wait_until(roles)
 
 
 async def test_the_api_sends_canaries_while_it_runs(running_api: Api):

@@ -132,3 +132,34 @@ async def test_a_full_backlog_is_answered_with_when_to_come_back(api: Api):
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
     assert (services.stats.accepted, services.stats.refused) == (1, 1)
+
+
+async def test_the_newest_posts_are_listed_without_their_data(api: Api):
+    first = await api.publish("ann")
+    second = await api.publish("bob", type="commit")
+    await api.admin.delete(f"/v1/posts/{first['id']}")
+    page = (await api.admin.get("/v1/posts")).json()
+    assert [post["id"] for post in page["items"]] == sorted([first["id"], second["id"]])[::-1]
+    by_id = {post["id"]: post for post in page["items"]}
+    assert by_id[first["id"]]["deleted"] is True
+    assert (by_id[second["id"]]["author"], by_id[second["id"]]["type"]) == ("bob", "commit")
+    assert "data" not in by_id[second["id"]]
+    assert page["next"] is None
+
+
+async def test_the_newest_posts_come_in_pages(api: Api):
+    ids = sorted([str((await api.publish(f"user{n}"))["id"]) for n in range(7)], reverse=True)
+    found, after = [], ""
+    while True:
+        page = (await api.admin.get(f"/v1/posts?limit=3{after}")).json()
+        found += [post["id"] for post in page["items"]]
+        if page["next"] is None:
+            break
+        after = f"&after={page['next']}"
+    assert found == ids
+
+
+async def test_a_page_of_posts_begins_after_a_post_and_nothing_else(single_api: Api):
+    for wrong in ("x", "01kg9ys7g0d2pf2d0", "01KG9YS7G0D2PF2D03"):
+        answer = await single_api.admin.get("/v1/posts", params={"after": wrong})
+        assert answer.status_code == 422
