@@ -32,6 +32,8 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
+SOCKET_LINE_BYTES_MAX: Final = 8_000  # of a head that asks for a socket; `websockets` takes 8,192
+_OF_BODY: Final = frozenset({b"content-length", b"transfer-encoding"})
 _AROUND_HEADER: Final = 4  # bytes: a colon, a space and the end of the line
 
 
@@ -160,11 +162,21 @@ class BoundedHttp(HttpToolsProtocol):
     # Becoming a socket
 
     def _should_upgrade(self) -> bool:
-        """At the one path that has a socket, and not into the midst of an answer."""
+        """At the one path that has a socket, not into the midst of an answer, and only what whoever
+        takes over can read: what they cannot would stay without an answer."""
         if self.url.partition(b"?")[0] != (self._shared.socket_path or "").encode():
             return False
         is_free = self.cycle is None or self.cycle.response_complete  # pyright: ignore[reportUnnecessaryComparison]
-        return is_free and super()._should_upgrade()
+        return (
+            is_free
+            and self.scope["method"] == "GET"
+            and len(self.url) < SOCKET_LINE_BYTES_MAX
+            and all(
+                len(name) + len(value) < SOCKET_LINE_BYTES_MAX and name not in _OF_BODY
+                for name, value in self.headers
+            )
+            and super()._should_upgrade()
+        )
 
     def _unsupported_upgrade_warning(self) -> None:
         """Whoever wants another protocol is answered in this one; that is not worth a line."""
@@ -304,10 +316,24 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         self._leave()
         super().connection_lost(exc)
 
+    def send_receive_event_to_app(self) -> None:
+        """A whole message has come. One that is no text is its client's fault, and no error here."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.transport.pause_reading()  # each ping read would be one pong more to keep
         self._stall.begin(self.transport)
 
     def resume_writing(self) -> None:
         self._stall.end()
+        if not self.read_paused:
+            self.transport.resume_reading()
         super().resume_writing()

@@ -138,8 +138,12 @@ def problem_of(error: Exception) -> Problem:
             return unavailable(TOO_MANY_CHALLENGES, _sentence(error), 60)
         case errors.StoreError() | errors.BacklogFull() | errors.NoSender():
             return _later(error) or _unforeseen(error)
-        case HTTPException(status_code=404):  # the one that the framework raises by itself
+        # These two the framework raises by itself; the second for pages only.
+        case HTTPException(status_code=404):
             return Problem(NOT_FOUND, "There is nothing at this path.")
+        case HTTPException(status_code=405):
+            allow = dict(error.headers or {}).get("Allow", "GET, HEAD")
+            return Problem(METHOD_NOT_ALLOWED, f"Here are: {allow}.", headers={"Allow": allow})
         case _:
             return _unforeseen(error)
 

@@ -78,6 +78,13 @@ async def test_a_browser_without_a_session_is_sent_to_sign_in(browser: Browser):
     assert 'name="key"' in (await browser.client.get("/login")).text
 
 
+@pytest.mark.parametrize("path", ["/", "/posts", "/moments", "/console/console.css", "/logout"])
+async def test_a_method_that_a_page_has_not_is_a_405(browser: Browser, path: str):
+    answer = await browser.client.put(path)
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) <= {"GET", "HEAD", "POST"}
+
+
 @pytest.mark.parametrize("page", [page.path for page in PAGES])
 async def test_no_page_is_for_whoever_is_not_signed_in(browser: Browser, page: str):
     path = _path(page)

@@ -1,11 +1,13 @@
 """The live page: what runs and what is delivered, as it happens."""
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, WebSocketRoute, expect
 
 from tests.browser.looks import shoot_all
 from tests.browser.site import Site
+from tests.flows.service import ADMIN_KEY
 from tests.receivers import Receiver
+from tests.wait import wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -34,3 +36,35 @@ async def test_it_shows_who_runs_and_what_is_delivered_while_it_is(signed_in: Pa
         delivered = signed_in.locator("#process-list tr", has_text="worker").locator("td").nth(5)
         await expect(delivered).to_have_text("5")
         await shoot_all(signed_in, "live")
+
+
+async def test_a_page_that_is_cut_off_comes_back_and_one_that_is_signed_out_leaves(
+    signed_in: Page, service: Site
+):
+    opened: list[WebSocketRoute] = []
+
+    def route(socket: WebSocketRoute) -> None:
+        opened.append(socket)
+        socket.connect_to_server()
+
+    await signed_in.route_web_socket("**/console/socket", route)
+    await signed_in.reload()
+    said = signed_in.locator("#said")
+    await expect(said).to_have_text("Live")
+    await opened[0].close(code=1012, reason="restart")
+    await wait_until(lambda: len(opened) == 2)
+    await expect(said).to_have_text("Live")
+
+    other = await signed_in.context.new_page()
+    await other.goto(f"{service.url}/posts")
+    await other.get_by_role("button", name="Sign out").click()
+    await signed_in.wait_for_url("**/login")
+    await signed_in.goto(f"{service.url}/dead-letters")
+    await sign_in(signed_in)
+    await signed_in.wait_for_url("**/dead-letters")
+
+
+async def sign_in(page: Page) -> None:
+    """By the form that the page has led to."""
+    await page.get_by_label("Admin key").fill(ADMIN_KEY)
+    await page.get_by_role("button", name="Sign in").click()

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from app.console import socket as module
 from app.domain.ids import is_post_id
 from app.domain.post import Event, EventKind
 from tests.api.conftest import fan_out
+from tests.api.served import Raw
 from tests.console.conftest import SESSION_S, SOCKETS_MAX, Console
 from tests.wait import wait_until
 
@@ -239,6 +242,70 @@ async def test_a_page_that_reads_nothing_is_cut_off(console: Console):
         assert console.served.connections.stalled == 1
 
 
+@asynccontextmanager
+async def upgraded(console: Console) -> AsyncIterator[Raw]:
+    """A socket on which any bytes may be written."""
+    request = (
+        f"GET {module.PATH} HTTP/1.1\r\nhost: 127.0.0.1:{console.served.port}\r\n"
+        f"origin: {console.served.base}\r\ncookie: {console.cookie}\r\n"
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with console.served.raw(request.encode()) as raw:
+        assert (await raw.answer())[0] == 101
+        yield raw
+
+
+def frame(head: int, payload: bytes, *, masked: bool = True) -> bytes:
+    """A frame of up to 125 bytes, under a mask of zeros."""
+    length = len(payload) | (0x80 if masked else 0)
+    return bytes([head, length]) + (bytes(4) if masked else b"") + payload
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(b"\xff" * 64, bytes(64), b"GET / HTTP/1.1\r\n\r\n"),
+        frame(0x81, b"{}", masked=False),
+        frame(0x81, b"\xff\xfe"),
+        frame(0x80, b"goes on"),
+        frame(0x83, b"reserved"),
+        frame(0xF1, b"reserved bits"),
+        frame(0x01, b"begins") + frame(0x81, b"begins again"),
+        frame(0x09, b"a ping in parts"),
+        frame(0x88, b"\x03"),
+        frame(0x88, (999).to_bytes(2, "big")),
+        b"\x81\xff" + (1 << 40).to_bytes(8, "big") + bytes(4),
+    ],
+)
+async def test_what_breaks_the_protocol_ends_the_socket(
+    console: Console, caplog: pytest.LogCaptureFixture, wrong: bytes
+):
+    async with upgraded(console) as raw:
+        raw.writer.write(wrong)
+        async with asyncio.timeout(5):
+            await raw.reader.read()
+        await wait_until(lambda: console.served.connections.open == 0)
+    await wait_until(lambda: console.stats.console_sockets == 0)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
+async def test_pings_whose_answers_nobody_reads_are_not_answered_without_end(console: Console):
+    async with upgraded(console) as raw:
+        watch = json.dumps(console.watch()).encode()
+        raw.writer.write(b"\x81\xfe" + len(watch).to_bytes(2, "big") + bytes(4) + watch)
+        raw.reader._transport.pause_reading()
+        pings, sent = frame(0x89, b"x" * 125) * 500, 0
+        with suppress(OSError):
+            async with asyncio.timeout(5):
+                while console.served.connections.open:
+                    raw.writer.write(pings)
+                    sent += len(pings)
+                    await raw.writer.drain()
+    assert console.served.connections.stalled == 1
+    assert sent < 50_000_000
+
+
 async def test_a_socket_is_counted_as_a_connection_until_it_ends(console: Console):
     open_before = console.served.connections.open
     async with console.socket() as connection:
@@ -257,6 +324,34 @@ async def test_no_other_path_becomes_a_socket(console: Console):
         )
         async with console.served.raw(request.encode()) as raw:
             assert (await raw.answer())[0] != 101
+
+
+@pytest.mark.parametrize(
+    ("line", "more"),
+    [
+        ("GET", "x-a: " + "b" * 9_000),
+        ("GET", "content-length: 1000000"),
+        ("GET", "transfer-encoding: chunked"),
+        ("POST", "x: y"),
+        ("POST", "content-length: 5"),
+        ("CONNECT", "x: y"),
+        ("GET", "sec-websocket-version: 7"),
+        ("GET", "x: \xe4"),
+    ],
+)
+async def test_what_is_no_proper_handshake_is_refused_and_ends(
+    console: Console, caplog: pytest.LogCaptureFixture, line: str, more: str
+):
+    request = (
+        f"{line} {module.PATH} HTTP/1.1\r\nhost: 127.0.0.1:{console.served.port}\r\n"
+        f"origin: http://evil.example\r\n{more}\r\n"
+        "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with console.served.raw(request.encode("latin-1")) as raw:
+        assert 400 <= (await raw.answer())[0] < 500
+    await wait_until(lambda: console.served.connections.open == 0)
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
 async def test_a_second_request_becomes_a_socket_only_when_the_first_is_answered(
