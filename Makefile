@@ -141,5 +141,6 @@ lock:
 
 clean:
 	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
-	rm -rf build dist reports *.egg-info .venv-autobahn .venv-peers scripts/bench/peers/socketio/node_modules
+	rm -rf build dist reports *.egg-info .venv-autobahn .venv-peers
+	rm -rf clients/js/node_modules scripts/bench/peers/socketio/node_modules
 	find app workers scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -47,7 +47,10 @@ export class Protocol {
     close(now: number): Action[];
     /** It cannot even be tried. @param {string} reason */
     refuse(reason: string): Action[];
-    /** The network is back, or somebody looks: what waits is tried, what is open is asked. @param {number} now */
+    /**
+     * The network is back, or somebody looks: what waits is tried, what is open is asked.
+     * @param {number} now
+     */
     nudge(now: number): Action[];
     /**
      * @param {number} id  of the `ask`
@@ -65,7 +68,11 @@ export class Protocol {
     garbled(reason: string, now: number): Action[];
     /** @param {any} message @param {number} now */
     message(message: any, now: number): Action[];
-    /** An item has been dealt with. They are in the order in which they came. @param {Item} item @param {number} now */
+    /**
+     * An item has been dealt with: they are in the order in which they came.
+     * @param {Item} item
+     * @param {number} now
+     */
     settled(item: Item, now: number): Action[];
     /** @param {number} now */
     tick(now: number): Action[];
@@ -82,13 +89,13 @@ export class MomentsClosed extends Error {
  * @typedef {object} Options
  * @property {string | URL} url  of the gateway: `wss://…`, or `https://…`; without a path that of
  *   the sockets is added
- * @property {string | null | (() => string | null | Promise<string | null>)} token  a user token, or
- *   a function that is asked for one whenever one is needed; null from it means that nobody is
+ * @property {string | null | (() => string | null | Promise<string | null>)} token  a user token,
+ *   or a function that is asked for one whenever one is needed; null from it means that nobody is
  *   signed in, and closes the client
  * @property {"auto" | "explicit"} [ack]  when an event counts as delivered: once it has been sent
  *   here (auto, the default), or once it has been dealt with
- * @property {(event: Moment) => unknown} [handle]  deals with one event; the next one comes when what
- *   it returns has settled. When it fails, the same event comes again, later
+ * @property {(event: Moment) => unknown} [handle]  deals with one event; the next one comes when
+ *   what it returns has settled. When it fails, the same event comes again, later
  * @property {Position | null} [position]  where to go on; without it where the user's cursor is
  * @property {(position: Position) => unknown} [onPosition]  is told how far all has been dealt with
  * @property {Codec} [codec]  JSON, unless it is the one of `msgpack.js`
@@ -103,7 +110,7 @@ export class MomentsClosed extends Error {
  * @property {CustomEvent<{ from: number, to: number }>} gap  these offsets are kept no more
  * @property {CustomEvent<{ epoch: string }>} reset  the log has begun anew, with offset 1
  * @property {CustomEvent<Status>} state  the client has come to another state
- * @property {CustomEvent<{ reason: string, reconnectMs: number }>} goodbye  of a gateway that closes
+ * @property {CustomEvent<{ reason: string, reconnectMs: number }>} goodbye  the gateway closes
  * @property {CustomEvent<{ error: unknown, during: "handle" | "token" | "position" }>} error  what
  *   was given to the client has failed. It is also written to the console, unless prevented
  */
@@ -137,8 +144,8 @@ export class MomentsClient extends EventTarget {
      */
     addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions | undefined): void;
     /**
-     * The events, each dealt with once the next one is asked for. Who leaves in the middle of one gets
-     * it again. It ends when the client is closed, with `MomentsClosed` when it was not closed here.
+     * The events, each dealt with once the next one is asked for. Who leaves in the middle of one
+     * gets it again. It ends when the client is closed, with `MomentsClosed` when not closed here.
      * @returns {AsyncIterator<Moment, void, void>}
      */
     [Symbol.asyncIterator](): AsyncIterator<Moment, void, void>;
@@ -256,10 +263,6 @@ export type Action = {
     do: "position";
     position: Position;
 } | {
-    do: "warn";
-    what: "token";
-    reason: string;
-} | {
     do: "tell";
 };
 export type Options = {
@@ -269,8 +272,8 @@ export type Options = {
      */
     url: string | URL;
     /**
-     * a user token, or
-     * a function that is asked for one whenever one is needed; null from it means that nobody is
+     * a user token,
+     * or a function that is asked for one whenever one is needed; null from it means that nobody is
      * signed in, and closes the client
      */
     token: string | null | (() => string | null | Promise<string | null>);
@@ -280,8 +283,8 @@ export type Options = {
      */
     ack?: "explicit" | "auto" | undefined;
     /**
-     * deals with one event; the next one comes when what
-     * it returns has settled. When it fails, the same event comes again, later
+     * deals with one event; the next one comes when
+     * what it returns has settled. When it fails, the same event comes again, later
      */
     handle?: ((event: Moment) => unknown) | undefined;
     /**
@@ -339,7 +342,7 @@ export type MomentsEvents = {
      */
     state: CustomEvent<Status>;
     /**
-     * of a gateway that closes
+     * the gateway closes
      */
     goodbye: CustomEvent<{
         reason: string;

@@ -52,7 +52,6 @@
  *   | { do: "deliver", item: Item }
  *   | { do: "goodbye", reason: string, reconnectMs: number }
  *   | { do: "position", position: Position }
- *   | { do: "warn", what: "token", reason: string }
  *   | { do: "tell" }} Action
  */
 
@@ -253,7 +252,10 @@ export class Protocol {
     return this.#done();
   }
 
-  /** The network is back, or somebody looks: what waits is tried, what is open is asked. @param {number} now */
+  /**
+   * The network is back, or somebody looks: what waits is tried, what is open is asked.
+   * @param {number} now
+   */
   nudge(now) {
     if (this.#state === "waiting" && this.#toldMs === 0 && this.#retryAt < Infinity) {
       this.#retryAt = Math.min(this.#retryAt, Math.max(now, this.#triedAt + RETRY_FIRST_MS));
@@ -294,7 +296,6 @@ export class Protocol {
   tokenFailed(id, reason, now) {
     if (id !== this.#askId || this.#isOver) return [];
     this.#isAsking = false;
-    this.#do({ do: "warn", what: "token", reason });
     if (this.#state === "connecting") {
       this.#fail(now, null, `no token: ${reason}`);
     } else if (this.#state === "open") {
@@ -361,12 +362,17 @@ export class Protocol {
     return this.#done();
   }
 
-  /** An item has been dealt with. They are in the order in which they came. @param {Item} item @param {number} now */
+  /**
+   * An item has been dealt with: they are in the order in which they came.
+   * @param {Item} item
+   * @param {number} now
+   */
   settled(item, now) {
     this.#pending -= 1;
     this.#positionLog = item.log;
     this.#place(item.position);
-    if (this.#explicit && this.#state === "open" && item.log === this.#log && item.kind !== "reset") {
+    const isOfThis = item.log === this.#log && item.kind !== "reset";
+    if (this.#explicit && this.#state === "open" && isOfThis) {
       this.#ackAt = Math.min(this.#ackAt, this.#ackedAt + ACK_EVERY_MS);
       if (now >= this.#ackAt) this.#ack(now);
     }
@@ -414,13 +420,13 @@ export class Protocol {
     const { offset } = message;
     if (offset <= this.#received) {
       // It is pushed again because no acknowledgement came.
-      if (this.#explicit && this.#positionLog === this.#log && offset <= (this.#position?.offset ?? 0)) {
+      if (this.#explicit && offset <= this.#dealt) {
         this.#ackAt = Math.min(this.#ackAt, Math.max(now, this.#ackedAt + ACK_EVERY_MS));
       }
     } else if (offset > this.#received + 1) {
       this.#drop(now, `after ${this.#received} came ${offset}`);
     } else if (this.#pending >= this.#bufferMax) {
-      this.#overflow(now);
+      this.#overflow();
     } else {
       this.#received = offset;
       this.#deliver("event", message, offset);
@@ -454,8 +460,12 @@ export class Protocol {
     this.#do({ do: "deliver", item: { kind, detail, position, log: this.#log } });
   }
 
-  /** @param {number} now */
-  #overflow(now) {
+  /** The highest offset of this log that was dealt with. */
+  get #dealt() {
+    return this.#positionLog === this.#log ? (this.#position?.offset ?? 0) : 0;
+  }
+
+  #overflow() {
     this.#isFull = true;
     this.#do({ do: "drop", reason: "events come faster than they are dealt with" });
     this.#rest("waiting", null, `${this.#pending} events wait to be dealt with`);
@@ -479,6 +489,10 @@ export class Protocol {
   /** @param {Message} hello @param {number} now */
   #hello(hello, now) {
     if (this.#state !== "connecting") return;
+    if (typeof hello.epoch !== "string" || !Number.isSafeInteger(hello.cursor)) {
+      this.#drop(now, "the hello lacks its epoch, or its cursor");
+      return;
+    }
     this.#user = hello.user;
     this.#head = hello.head;
     this.#silenceMs = (hello.ping_s > 0 ? hello.ping_s : PING_DEFAULT_S) * 1_000;
@@ -494,9 +508,8 @@ export class Protocol {
     this.#retryAt = Infinity;
     this.#do({ do: "tell" });
     // What was dealt with while there was no socket, or was said into one that was gone.
-    const dealt = this.#positionLog === this.#log ? (this.#position?.offset ?? 0) : 0;
-    const isSame = hello.epoch === this.#epoch && dealt <= hello.head;
-    if (this.#explicit && isSame && dealt > hello.cursor) this.#ack(now);
+    const isSame = hello.epoch === this.#epoch && this.#dealt <= hello.head;
+    if (this.#explicit && isSame && this.#dealt > hello.cursor) this.#ack(now);
   }
 
   /** @param {Message} goodbye @param {number} now */
@@ -635,13 +648,13 @@ const json = {
  * @typedef {object} Options
  * @property {string | URL} url  of the gateway: `wss://…`, or `https://…`; without a path that of
  *   the sockets is added
- * @property {string | null | (() => string | null | Promise<string | null>)} token  a user token, or
- *   a function that is asked for one whenever one is needed; null from it means that nobody is
+ * @property {string | null | (() => string | null | Promise<string | null>)} token  a user token,
+ *   or a function that is asked for one whenever one is needed; null from it means that nobody is
  *   signed in, and closes the client
  * @property {"auto" | "explicit"} [ack]  when an event counts as delivered: once it has been sent
  *   here (auto, the default), or once it has been dealt with
- * @property {(event: Moment) => unknown} [handle]  deals with one event; the next one comes when what
- *   it returns has settled. When it fails, the same event comes again, later
+ * @property {(event: Moment) => unknown} [handle]  deals with one event; the next one comes when
+ *   what it returns has settled. When it fails, the same event comes again, later
  * @property {Position | null} [position]  where to go on; without it where the user's cursor is
  * @property {(position: Position) => unknown} [onPosition]  is told how far all has been dealt with
  * @property {Codec} [codec]  JSON, unless it is the one of `msgpack.js`
@@ -657,7 +670,7 @@ const json = {
  * @property {CustomEvent<{ from: number, to: number }>} gap  these offsets are kept no more
  * @property {CustomEvent<{ epoch: string }>} reset  the log has begun anew, with offset 1
  * @property {CustomEvent<Status>} state  the client has come to another state
- * @property {CustomEvent<{ reason: string, reconnectMs: number }>} goodbye  of a gateway that closes
+ * @property {CustomEvent<{ reason: string, reconnectMs: number }>} goodbye  the gateway closes
  * @property {CustomEvent<{ error: unknown, during: "handle" | "token" | "position" }>} error  what
  *   was given to the client has failed. It is also written to the console, unless prevented
  */
@@ -717,8 +730,8 @@ export class MomentsClient extends EventTarget {
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     check(
       this.#WebSocket !== undefined,
-      "there is no WebSocket here (Node before 22): install the package `ws`, and give the client " +
-        "its constructor: import { WebSocket } from \"ws\"; new MomentsClient({ WebSocket, … })",
+      "there is no WebSocket here (Node before 22): install the package `ws`, and give the client" +
+        " its constructor: import { WebSocket } from \"ws\"; new MomentsClient({ WebSocket, … })",
     );
     const rules = {
       explicit: ack === "explicit",
@@ -781,8 +794,8 @@ export class MomentsClient extends EventTarget {
   }
 
   /**
-   * The events, each dealt with once the next one is asked for. Who leaves in the middle of one gets
-   * it again. It ends when the client is closed, with `MomentsClosed` when it was not closed here.
+   * The events, each dealt with once the next one is asked for. Who leaves in the middle of one
+   * gets it again. It ends when the client is closed, with `MomentsClosed` when not closed here.
    * @returns {AsyncIterator<Moment, void, void>}
    */
   [Symbol.asyncIterator]() {
@@ -796,19 +809,23 @@ export class MomentsClient extends EventTarget {
     const step = async () => {
       if (given !== null) this.#settle(given);
       given = null;
-      const wasDone = isDone;
-      isDone = true; // should it throw
-      if (!wasDone) given = await this.#nextEvent();
-      isDone = given === null;
+      try {
+        if (!isDone) given = await this.#nextEvent();
+      } finally {
+        if (given === null) end();
+      }
       return { value: given?.detail, done: isDone };
+    };
+    const end = () => {
+      isDone = true;
+      given = null;
+      this.#isRead = false;
     };
     let last = Promise.resolve(/** @type {any} */ (null));
     return {
       next: () => (last = last.then(step, step)),
       return: async () => {
-        isDone = true;
-        given = null;
-        this.#isRead = false;
+        end();
         return { value: undefined, done: true };
       },
     };
@@ -854,9 +871,6 @@ export class MomentsClient extends EventTarget {
       case "position":
         this.#place(action.position);
         break;
-      case "warn":
-        this.#warn(action.what, action.reason);
-        break;
       case "tell":
         this.#tellState();
     }
@@ -868,6 +882,7 @@ export class MomentsClient extends EventTarget {
     try {
       token = typeof this.#token === "function" ? await this.#token() : this.#token;
     } catch (error) {
+      this.#warn("token", error);
       this.#act(this.#protocol.tokenFailed(id, words(error), clock()));
       return;
     }
@@ -912,14 +927,17 @@ export class MomentsClient extends EventTarget {
     this.#act(this.#protocol.message(message, clock()));
   }
 
-  /** Closing may take long when nobody answers, so that nothing waits for it. @param {string} reason */
+  /**
+   * Closing may take long when nobody answers, so that nothing waits for it.
+   * @param {string} reason
+   */
   #drop(reason) {
     const socket = this.#socket;
     if (socket === null) return;
     this.#socket = null;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.onerror = () => {}; // of a socket that is given up; `ws` throws what nobody hears
-    socket.close(1000, reason.slice(0, 60));
+    socket.close(1000, reason.slice(0, REASON_CHARS_MAX));
   }
 
   #arm() {
@@ -1055,6 +1073,7 @@ export class MomentsClient extends EventTarget {
 }
 
 const TIMER_MAX_MS = 2 ** 31 - 1;
+const REASON_CHARS_MAX = 123 / 3; // RFC 6455, 5.5: 123 bytes, in UTF-8
 const PATH = "/v1/socket";
 
 /** Milliseconds, and never back. */
@@ -1076,7 +1095,8 @@ function check(holds, otherwise) {
 function isPosition(position) {
   if (position === null) return true;
   const { offset, epoch = null } = position;
-  return Number.isSafeInteger(offset) && offset >= 0 && (epoch === null || typeof epoch === "string");
+  if (epoch !== null && typeof epoch !== "string") return false;
+  return Number.isSafeInteger(offset) && offset >= 0;
 }
 
 /** @param {string | URL} given */

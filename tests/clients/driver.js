@@ -1,5 +1,5 @@
-// Runs the client as it is told to, and tells what it does: JSON in argv, a JSON line for each thing
-// on stdout, commands on stdin.
+// Runs the client as it is told to, and tells what it does: JSON in argv, a JSON line for each
+// thing on stdout, commands on stdin.
 
 import { createInterface } from "node:readline";
 

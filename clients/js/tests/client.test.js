@@ -59,7 +59,9 @@ async function opened(options) {
 function heard(client, ...types) {
   const all = [];
   for (const type of types) {
-    client.addEventListener(type, ({ detail }) => all.push([type, detail.state ?? detail.offset ?? detail]));
+    client.addEventListener(type, ({ detail }) => {
+      all.push([type, detail.state ?? detail.offset ?? detail]);
+    });
   }
   return all;
 }
@@ -169,7 +171,7 @@ suite("dealing with events", () => {
     client.close();
   });
 
-  test("what fails is written to the console, unless somebody says that it is dealt with", async (t) => {
+  test("what fails is written to the console, unless a listener prevents that", async (t) => {
     const write = t.mock.method(console, "error", () => {});
     for (const isDealtWith of [false, true]) {
       const onPosition = () => {
@@ -235,6 +237,34 @@ suite("dealing with events", () => {
     client.close();
   });
 
+  test("why it leaves is told in as many bytes as a close frame has room for", async () => {
+    const { client, socket } = await opened();
+    socket.onmessage({ data: `€${"€".repeat(200)}` });
+    const bytes = new TextEncoder().encode(socket.closed.reason).length;
+    assert.ok(bytes > 0 && bytes <= 123, String(bytes));
+    client.close();
+  });
+
+  test("a function that gives no token is told of, and asked again", async (t) => {
+    t.mock.method(Math, "random", () => 0);
+    let asked = 0;
+    const token = async () => {
+      asked += 1;
+      if (asked === 1) throw new Error("no network");
+      return "t";
+    };
+    const client = make({ token });
+    const errors = [];
+    client.addEventListener("error", (told) => {
+      told.preventDefault();
+      errors.push([told.detail.during, told.detail.error.message]);
+    });
+    client.connect();
+    while (Socket.made.length === 0) await calm();
+    assert.deepEqual([asked, errors], [2, [["token", "no network"]]]);
+    client.close();
+  });
+
   test("a socket that was given up is not listened to any more", async () => {
     const { client, socket } = await opened();
     socket.say(event(2)); // a hole
@@ -264,8 +294,10 @@ suite("iterating", () => {
     assert.deepEqual(told, [["gap", { from: 3, to: 4 }]]);
     assert.equal(client.position.offset, 4);
     client.close();
-    assert.deepEqual(await events.next(), { value: undefined, done: true });
+    const end = { value: undefined, done: true };
+    assert.deepEqual(await events.next(), end);
     assert.equal(client.position.offset, 5);
+    assert.deepEqual(await client[Symbol.asyncIterator]().next(), end);
   });
 
   test("who leaves in the middle gets that event again", async () => {

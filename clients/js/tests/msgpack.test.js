@@ -53,7 +53,8 @@ suite("reading", () => {
     for (const vector of VECTORS) {
       const whole = bytes(vector.msgpack);
       for (const length of [0, whole.length - 1, whole.length >> 1]) {
-        if (length < whole.length) assert.throws(() => decode(whole.subarray(0, length)), RangeError);
+        if (length === whole.length) continue;
+        assert.throws(() => decode(whole.subarray(0, length)), RangeError);
       }
       assert.throws(() => decode(new Uint8Array([...whole, 0])), /1 bytes too many/);
     }
