@@ -89,10 +89,19 @@ async def test_one_chooses_who_one_is_makes_friends_and_opens_their_window(
     await page.get_by_label("Admin key").fill(ADMIN_KEY)
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Who are you today?")).to_be_visible()
+    for nobody in ("%", "a b", "a/b"):
+        await page.goto(f"{service.url}/moments#{nobody}")
+        await expect(page.get_by_role("alert")).to_contain_text("Nobody can have the name")
+    await page.get_by_role("link", name="moments").click()
+    await expect(page.get_by_role("alert")).to_be_hidden()
     await shoot_all(page, "moments-welcome")
     await page.get_by_role("link", name="ann").press("Enter")
     await expect(page.locator("#state")).to_have_text("Live")
     await expect(page.get_by_text("Nothing here yet.")).to_be_visible()
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_label("Moments, the newest first")).to_be_focused()
+    await expect(page.get_by_role("heading", name="ann")).to_be_visible()  # the person is the same
 
     await page.get_by_role("button", name="Befriend bob").press("Enter")
     long = "z" * 64

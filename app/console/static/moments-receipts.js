@@ -9,14 +9,13 @@ const SLOWER = 1.6;
 const LATEST_MS = 5000;
 
 const WORDS = {
-  pending: "waits until they are back",
-  retrying: "is tried again",
-  delivered: "got it",
-  dead: "given up",
-  suppressed: "not sent: blocked or gone",
-  cancelled: "not sent: deleted before",
+  pending: { socket: "waits until they are back", webhook: "waits to be sent by webhook" },
+  retrying: { webhook: "is tried again by webhook" },
+  delivered: { socket: "got it by socket", webhook: "got it by webhook" },
+  dead: { webhook: "was given up by webhook" },
+  suppressed: { socket: "was not sent", webhook: "was not sent by webhook" },
+  cancelled: { socket: "was deleted before", webhook: "was deleted before it was sent" },
 };
-const HOW = { socket: "by socket", webhook: "by webhook" };
 const OPEN = new Set(["pending", "retrying"]);
 
 /** The part of a post that says who got it. */
@@ -117,5 +116,5 @@ function row({ recipient, channel, state, attempts, last_error: error }) {
   return element("li", { "data-state": state, "data-recipient": recipient },
     face(recipient, "small"),
     element("b", {}, recipient),
-    element("span", { className: "how" }, `${WORDS[state]} ${HOW[channel]}${tried}${why}`));
+    element("span", { className: "how" }, `${WORDS[state][channel] ?? state}${tried}${why}`));
 }

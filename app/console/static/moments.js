@@ -9,6 +9,7 @@ import { Friends, welcome } from "./moments-people.js";
 import { Timeline } from "./moments-timeline.js";
 
 const KNOWN_MAX = 50; // entries from before that are shown at the start
+const NAME = /^[A-Za-z0-9_.:@-]{1,64}$/;
 const AFTER_MAX_MS = 60_000; // beyond that clocks differ, or the post waited somewhere
 
 const part = (id) => document.getElementById(id);
@@ -25,7 +26,7 @@ function newKey() {
 }
 
 /** One person's window. */
-class Window {
+class PersonWindow {
   constructor(user) {
     this.user = user;
     this.memory = new Memory(user);
@@ -56,7 +57,8 @@ class Window {
     try {
       this.line.position = await this.recall();
     } catch (error) {
-      say(error.message);
+      this.showState("closed", "Not loaded");
+      say(`${error.message} Then load this page anew.`);
       return;
     }
     this.moveTo(this.line.position);
@@ -213,7 +215,9 @@ class Window {
     part("missed").textContent = left > 0
       ? `${count(left, "moment")} missed, coming in …`
       : `You missed ${count(number, "moment")} while you were away: ${span}.`;
-    if (left === 0) this.timeline.settle();
+    if (left > 0) return;
+    this.timeline.settle();
+    if (number > 0) part("heard").textContent = part("missed").textContent;
   }
 
   showUnseen(number) {
@@ -222,14 +226,24 @@ class Window {
   }
 }
 
+/** Whose window this is, by the address; "" for nobody's. */
+function personHere() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "?"; // no name either
+  }
+}
+
 function route() {
-  const user = decodeURIComponent(location.hash.slice(1));
-  if (user === "") {
-    welcome();
+  const user = personHere();
+  if (NAME.test(user)) {
+    document.title = `${user} · Moments`;
+    new PersonWindow(user).open();
     return;
   }
-  document.title = `${user} · Moments`;
-  new Window(user).open();
+  if (user !== "") say("Nobody can have the name in the address of this page. Choose another.");
+  welcome();
 }
 
 addEventListener("hashchange", () => location.reload());
