@@ -230,6 +230,8 @@ def _group(tag: str, calls: Mapping[str, Any]) -> tuple[str, str, list[Operation
 def _operation(
     method: str, path: str, operation: Mapping[str, Any], calls: Mapping[str, Any]
 ) -> Operation:
+    # What goes well first.
+    steps = sorted(told_of(operation["operationId"]), key=lambda step: step.status >= 400)
     body: Mapping[str, Any] = {}
     for content in operation.get("requestBody", {}).get("content", {}).values():
         body = content["schema"]
@@ -238,13 +240,19 @@ def _operation(
         method=method.upper(),
         path=path,
         summary=operation["summary"],
-        told=[pieces(part) for part in operation.get("description", "").split("\n\n") if part],
+        told=[pieces(part) for part in _told(operation)],
         parameters=[_parameter(one) for one in operation["parameters"]],
         body=kind_of(body) if body else [],
         fields=list(_rows(_resolved(body, calls))) if body else [],
         answers=[*_answers(operation, calls)],
-        examples=[_example(method, path, step) for step in told_of(operation["operationId"])],
+        examples=[_example(method, path, step) for step in steps],
     )
+
+
+def _told(operation: Mapping[str, Any]) -> list[str]:
+    """The paragraphs that say more than the summary."""
+    paragraphs = operation.get("description", "").split("\n\n")
+    return [part for part in paragraphs if part.rstrip(".") not in ("", operation["summary"])]
 
 
 def _resolved(schema: Mapping[str, Any], document: Mapping[str, Any]) -> Mapping[str, Any]:
