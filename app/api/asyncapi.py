@@ -31,6 +31,8 @@ from app.domain.socket import (
     GapMessage,
     GoodbyeMessage,
     HelloMessage,
+    PingMessage,
+    PongMessage,
     ResetMessage,
     TokenMessage,
 )
@@ -78,6 +80,8 @@ SOCKET_MESSAGES: Final = (
         GoodbyeMessage,
         ({"type": "goodbye", "reason": "shutdown", "reconnect_ms": 740},),
     ),
+    Message("pong", "Still there", PongMessage, ({"type": "pong"},)),
+    Message("ping", "Still there?", PingMessage, ({"type": "ping"},), is_theirs=True),
     Message(
         "ack", "Dealt with up to here", AckMessage, ({"type": "ack", "offset": 1},), is_theirs=True
     ),
@@ -248,7 +252,7 @@ def _socket_operations() -> dict[str, Any]:
             "action": "receive",
             "channel": {"$ref": "#/channels/socket"},
             "title": "What a client may say",
-            "summary": "Takes acknowledgements and tokens. Anything else closes the socket: "
+            "summary": "Takes acknowledgements, tokens and pings. Anything else closes the socket: "
             f"{CloseCode.BAD_MESSAGE.value}.",
             "messages": _refs_to("socket", [one for one in SOCKET_MESSAGES if one.is_theirs]),
         },

@@ -49,6 +49,19 @@ class GoodbyeMessage(TypedDict):
     reconnect_ms: int
 
 
+class PongMessage(TypedDict):
+    """The answer to a client's own `ping`."""
+
+    type: Literal["pong"]
+
+
+class PingMessage(TypedDict):
+    """Whether the connection is still there: for clients that are shown no pings, as pages are not.
+    It counts as 20 messages for the limit of a client's messages."""
+
+    type: Literal["ping"]
+
+
 class AckMessage(TypedDict):
     """Everything up to `offset`, itself included, has been dealt with."""
 

@@ -145,7 +145,8 @@ async def test_every_frame_is_one_that_is_described(single_store: Store, encodin
         opened = service.socket("bob", encoding=encoding, ack="explicit", after=13)
         socket = await opened.__aenter__()
         token = (await service.call("POST", "/users/bob/tokens", {"ttl_s": 60}))["token"]
-        for said in ({"type": "token", "token": token}, {"type": "ack", "offset": 13}):
+        acknowledgement = {"type": "ack", "offset": 13}
+        for said in ({"type": "token", "token": token}, {"type": "ping"}, acknowledgement):
             assert name_of(LISTEN, said) == said["type"]
             await say(socket, said)
 

@@ -15,8 +15,8 @@ from moments_client.errors import FieldError, ProblemError, UnexpectedAnswer
 DOCUMENT = document(ALL_CALLS)
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
-# Answers that are not dataclasses: an OpenAPI document, and what becomes an exception.
-OTHERWISE = {"Description", "ProblemDocument", "ProblemField"}
+# Answers that are not dataclasses: the service's descriptions, and what becomes an exception.
+OTHERWISE = {"Description", "PushDescription", "ProblemDocument", "ProblemField"}
 
 
 def answered() -> set[str]:

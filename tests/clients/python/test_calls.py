@@ -51,6 +51,7 @@ def template_of(method: str, path: str, described: dict[str, Any]) -> str:
 async def test_every_call_that_is_described_can_be_made(moments: Moments, recorder: Recorder):
     async with Receiver(echoes=True) as receiver:
         await make_every_call(moments, receiver)
+    assert "channels" in await moments.operations.push_description()
     described = await moments.operations.description()
     every = {
         f"{method.upper()} {template}"

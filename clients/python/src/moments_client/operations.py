@@ -39,3 +39,7 @@ class Operations:
     async def description(self) -> dict[str, Any]:
         """The service's description of itself, an OpenAPI document."""
         return (await self._transport.send(Request(method="GET", path="/openapi.json"))).json()
+
+    async def push_description(self) -> dict[str, Any]:
+        """What the service pushes, as it describes it itself: an AsyncAPI document."""
+        return (await self._transport.send(Request(method="GET", path="/asyncapi.json"))).json()
