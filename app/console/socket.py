@@ -53,6 +53,7 @@ NO_ROOM: Final = Ending(4006, "so many browsers watch already as may")
 BAD_MESSAGE: Final = Ending(4500, "not a message of this protocol")
 FLOOD: Final = Ending(4502, "too many messages")
 FAILED: Final = Ending(4001, "what this watched has failed: come again")
+AWAY: Final = Ending(4001, "the store does not answer: come again")
 CLIENT_LEFT: Final = Ending(1000, "")
 
 
@@ -112,7 +113,11 @@ class ConsoleSocket:
             topic = self._topic_of(raw, session)
             if isinstance(topic, Ending):
                 return topic
-            if await self._doorkeeper.caller_of(session) is None:
+            try:
+                caller = await self._doorkeeper.caller_of(session)
+            except MomentsError:
+                return AWAY
+            if caller is None:
                 return SESSION_OVER
             return await self._watch(websocket, session, topic)
         finally:
@@ -238,4 +243,11 @@ def _is_from_our_host(websocket: WebSocket) -> bool:
     """Whether the page that opens the socket came from where the socket goes to. Every browser
     says so, and nobody but a browser has a cookie to protect."""
     origin, host = websocket.headers.get("origin"), websocket.headers.get("host")
-    return bool(origin and host) and urlsplit(origin or "").netloc == host
+    return bool(origin and host) and _host_of(origin or "") == host
+
+
+def _host_of(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
