@@ -16,7 +16,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -27,6 +26,7 @@ from app.api.sessions import Session, Sessions
 from app.console.topics import Topic, Topics, Watcher
 from app.domain.bucket import Bucket, Rate
 from app.domain.ids import is_post_id
+from app.domain.origin import is_of_host
 from app.errors import MomentsError
 
 log = logging.getLogger(__name__)
@@ -242,12 +242,5 @@ def _header(websocket: WebSocket, name: str) -> bytes:
 def _is_from_our_host(websocket: WebSocket) -> bool:
     """Whether the page that opens the socket came from where the socket goes to. Every browser
     says so, and nobody but a browser has a cookie to protect."""
-    origin, host = websocket.headers.get("origin"), websocket.headers.get("host")
-    return bool(origin and host) and _host_of(origin or "") == host
-
-
-def _host_of(origin: str) -> str | None:
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
+    headers = websocket.headers
+    return is_of_host(headers.get("origin", ""), headers.get("host"))

@@ -80,7 +80,9 @@ async def test_a_post_that_is_not_there_is_told(console: Console):
         assert (await said(connection))["type"] == "gone"
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[", ""])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[", ""]
+)
 async def test_no_page_of_another_host_opens_a_socket(console: Console, origin: str):
     with pytest.raises(InvalidStatus) as refused:
         async with console.socket(origin=origin):
