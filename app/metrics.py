@@ -57,6 +57,11 @@ class Histogram:
         return buckets
 
 
+def push_times() -> Histogram:
+    """Of seconds from acceptance to push, whatever the channel."""
+    return Histogram(PUSH_BOUNDS_S)
+
+
 Value = float | Histogram
 Read = Callable[[], Value | Mapping[Labels, float] | Mapping[Labels, Histogram]]
 

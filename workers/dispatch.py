@@ -31,7 +31,7 @@ from app.domain.breaker import (
 )
 from app.domain.delivery import State
 from app.domain.post import Event, Post
-from app.metrics import PUSH_BOUNDS_S, Histogram
+from app.metrics import Histogram, push_times
 from app.wire import WebhookBody, encode_attempt
 from workers.attempts import AttemptTraces, tell_failure, tell_success
 from workers.delivery import Item
@@ -66,17 +66,13 @@ class DispatchRules:
     policy: Policy
 
 
-def _push_times() -> Histogram:
-    return Histogram(PUSH_BOUNDS_S)
-
-
 @dataclass(slots=True)
 class DispatchStats:
     """Counters of one worker. `states` counts what deliveries became, by state letter."""
 
     results: Counter[str] = field(default_factory=Counter[str])  # "ok" or the class of error
     time: Histogram = field(default_factory=Histogram)
-    push_time: Histogram = field(default_factory=_push_times)  # from acceptance, in seconds
+    push_time: Histogram = field(default_factory=push_times)  # from acceptance, in seconds
     lateness: Histogram = field(default_factory=Histogram)  # of retries: from due to sent
     deferred: Counter[str] = field(default_factory=Counter[str])  # by what kept them
     states: Counter[str] = field(default_factory=Counter[str])

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 _FORM = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _SAMPLED = 0x01
-LENGTH = 55
 
 
 @dataclass(frozen=True, slots=True)

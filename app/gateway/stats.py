@@ -3,11 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from app.metrics import PUSH_BOUNDS_S, Histogram
-
-
-def _push_times() -> Histogram:
-    return Histogram(PUSH_BOUNDS_S)
+from app.metrics import Histogram, push_times
 
 
 @dataclass(slots=True)
@@ -26,7 +22,7 @@ class Stats:
     requests: Counter[int] = field(default_factory=Counter[int])  # answered over HTTP, by status
     connections_refused: int = 0  # cut before a request, because there were too many
     frames_sent: int = 0  # events
-    push_time: Histogram = field(default_factory=_push_times)  # from acceptance, in seconds
+    push_time: Histogram = field(default_factory=push_times)  # from acceptance, in seconds
     bytes_sent: int = 0
     acks: int = 0
     repushes: int = 0  # what was not acknowledged in time
