@@ -27,6 +27,7 @@ ANSWERED = {
     "operations_health": 200,
     "operations_metrics": 200,
     "app_openapi": 200,
+    "app_asyncapi": 200,
     "tokens_create": 201,
 }
 ANSWER_TIMEOUT_S = 1.0
