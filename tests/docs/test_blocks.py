@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from app.commands.data_dir import ADMIN_KEY, SECRET_KEY, new_admin_key, new_secret_key
@@ -63,6 +64,8 @@ def test_a_block_that_is_not_run_is_right(block: Block):
             assert "blocks_of" in (ROOT / "tests/docs/test_backup.py").read_text()
         case "python", "file":
             compile(block.text, block.value, "exec")
+        case "yaml", "parse":
+            assert yaml.safe_load(block.text)
         case "js", "file":
             assert block.value.endswith((".js", ".mjs"))
         case "text", "drawing":

@@ -8,11 +8,8 @@ from jsonschema import ValidationError
 from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.docs.samples import check_sample
 
-REQUEST = next(
-    block
-    for block in blocks_of(ROOT / "docs" / "receiving-webhooks.md")
-    if block.language == "http"
-)
+PAGE = ROOT / "docs" / "receiving-webhooks.md"
+[REQUEST] = [block for block in blocks_of(PAGE) if block.language == "http"]
 
 
 def block(language: str, kind: str, text: str, value: str = "", page: Path | None = None) -> Block:
