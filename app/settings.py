@@ -19,7 +19,7 @@ from app.domain.credential import may_be_api_key
 from app.domain.origin import why_no_origin
 from app.domain.proxy import parse_proxy
 from app.domain.shard import SHARDS_MAX
-from app.domain.sockets import why_no_socket_url
+from app.domain.socket_url import why_no_socket_url
 from app.secret_files import read_files
 
 AckMode = Literal["memory", "fsync", "replica"]
@@ -156,9 +156,6 @@ class Settings(BaseSettings):
     console_session_s: float = _of(
         12 * 3_600.0, "How long a browser stays signed in to the console.", ge=60, le=30 * _DAY_S
     )
-    console_sockets_max: int = _of(
-        32, "Browsers that watch the console live at one api process.", ge=1, le=1_000
-    )
     socket_url: str | None = _of(
         None,
         "Where the pages of the api find the gateways: wss://push.example.com/v1/socket. Their "
@@ -170,6 +167,9 @@ class Settings(BaseSettings):
         "set; 0 where it is not known. `moments up` sets it.",
         ge=0,
         le=65_535,
+    )
+    console_sockets_max: int = _of(
+        32, "Browsers that watch the console live at one api process.", ge=1, le=1_000
     )
 
     # Limits of the API

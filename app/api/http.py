@@ -317,7 +317,7 @@ class BoundedSocket(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def send_receive_event_to_app(self) -> None:
-        """A whole message has come. One that is no text is its client's fault, and no error here."""
+        """A whole message has come. One that is no text is its client's fault, no error of ours."""
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()

@@ -9,7 +9,7 @@ from app.api.stats import Stats
 from app.api.waiters import Waiters
 from app.clock import now_ms
 from app.domain.address import Network
-from app.domain.sockets import Sockets
+from app.domain.socket_url import Sockets
 from app.guard import Guard
 from app.metrics import Metrics
 from app.settings import Settings

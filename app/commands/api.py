@@ -21,7 +21,7 @@ from app.commands.process import process_metrics, settle_memory
 from app.commands.token_keys import make_verifier
 from app.console.pages import pages
 from app.console.socket import MESSAGE_BYTES_MAX, PATH
-from app.domain.sockets import Sockets
+from app.domain.socket_url import Sockets
 from app.errors import BadSealingKey, CommandFailed
 from app.guard import Guard
 from app.sealing import Sealer

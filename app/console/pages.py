@@ -15,14 +15,14 @@ from app.api.answers import Answer
 from app.api.auth import Doorkeeper
 from app.api.problems import not_found
 from app.api.services import Services
-from app.console.frame import Frame, Handler, policy
+from app.console.frame import Frame, Handler
+from app.console.moments import moments_page
 from app.console.signing_in import SigningIn
 from app.console.socket import PATH, ConsoleSocket
 from app.console.topics import Topics
 from app.console.watched_post import PostSource
 from app.console.watched_stats import StatsSource
 from app.domain.ids import is_endpoint_id, is_post_id
-from app.domain.sockets import origin_of
 
 
 def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
@@ -38,11 +38,12 @@ def pages(services: Services, doorkeeper: Doorkeeper) -> Sequence[BaseRoute]:
     )
     socket = ConsoleSocket(services, services.sessions, doorkeeper, topics)
     signing_in = SigningIn(services, services.sessions, doorkeeper, frame, signed_out=socket.end)
-    console = Console(services, frame, signing_in)
+    console = Console(frame, signing_in)
+    moments = moments_page(services, frame, signing_in)
     shown = [Route(page.path, frame.page(console.show(page)), methods=["GET"]) for page in PAGES]
     return [
         *shown,
-        Route("/moments", frame.page(console.moments), methods=["GET"]),
+        Route("/moments", frame.page(moments), methods=["GET"]),
         Route("/login", frame.page(signing_in.form), methods=["GET"]),
         Route("/login", frame.page(signing_in.sign_in), methods=["POST"]),
         Route("/logout", frame.page(signing_in.sign_out), methods=["POST"]),
@@ -72,8 +73,7 @@ _IS_OURS = {"post": is_post_id, "endpoint": is_endpoint_id}
 
 
 class Console:
-    def __init__(self, services: Services, frame: Frame, signing_in: SigningIn) -> None:
-        self._services = services
+    def __init__(self, frame: Frame, signing_in: SigningIn) -> None:
         self._frame = frame
         self._signing_in = signing_in
 
@@ -92,14 +92,3 @@ class Console:
             return self._frame.shown(page.template, csrf=session.csrf, area=page.area, id=id_)
 
         return handler
-
-    async def moments(self, request: Request) -> Answer:
-        """The example application. Besides the API it speaks to the gateways."""
-        session = await self._signing_in.session_of(request)
-        if session is None:
-            return self._signing_in.asked(request)
-        url = self._services.sockets.seen_from(
-            request.headers.get("host", ""), is_secure=self._signing_in.is_secure(request)
-        )
-        allowed = policy() if url is None else policy(origin_of(url))
-        return self._frame.shown("moments.html", more=[allowed], csrf=session.csrf, socket=url)

@@ -52,27 +52,28 @@ class SigningIn:
     def asked(self, request: Request) -> Answer:
         """To the form, and from there to the page that was asked for."""
         path = request.url.path
-        return see("/login" if path == "/" else f"/login?to={quote(path)}")
+        return see("/login" if path == "/" else f"/login?next={quote(path)}")
 
     async def form(self, request: Request) -> Answer:
-        return self._shown(200, None, request.query_params.get("to", "/"))
+        return self._shown(200, None, request.query_params.get("next", ""))
 
     async def sign_in(self, request: Request) -> Answer:
         """Opens a session for an admin key, and shows why not for anything else."""
         if not _is_of_our_own(request):
             return self._shown(403, "Sign in from this page.")
         fields = await self._fields(request)
-        key, to = fields.get("key", "").strip(), fields.get("to", "/")
+        key, next_ = fields.get("key", "").strip(), fields.get("next", "")
         if not is_api_key(key):
-            return self._shown(422, "An API key begins with mk_.", to)
+            return self._shown(422, "An API key begins with mk_.", next_)
         try:
             caller = await self._doorkeeper.find_key(key, request.scope)
             self._doorkeeper.check(Access.ADMIN, caller, {})
         except Problem as problem:
             self._services.stats.refusals.note(problem.kind, problem.detail)
             more = problem.answer().headers
-            return self._shown(problem.kind.status, problem.detail, to, more)
-        return see(_page(to), self._cookie(request, self._sessions.begin(digest_of(key))))
+            return self._shown(problem.kind.status, problem.detail, next_, more)
+        page = next_ if _OUR_PAGE.fullmatch(next_) else "/"
+        return see(page, self._cookie(request, self._sessions.begin(digest_of(key))))
 
     async def sign_out(self, request: Request) -> Answer:
         """Takes the cookie back. Without the page's token nothing happens."""
@@ -88,11 +89,12 @@ class SigningIn:
         self,
         status: int,
         complaint: str | None,
-        to: str = "/",
+        next_: str = "",
         more: tuple[Header, ...] = (),
     ) -> Answer:
         """The form. What was typed into it comes back nowhere, but for a path of ours."""
-        return self._frame.shown("login.html", status, more, complaint=complaint, to=_page(to))
+        kept = next_ if _OUR_PAGE.fullmatch(next_) else ""
+        return self._frame.shown("login.html", status, more, complaint=complaint, next=kept)
 
     async def _fields(self, request: Request) -> dict[str, str]:
         limits = self._services.limits
@@ -123,11 +125,6 @@ class SigningIn:
         peer = None if request.client is None else request.client.host
         forwarded = request.headers.get("x-forwarded-proto", "")
         return forwarded == "https" and is_trusted(peer, self._services.limits.trusted_proxies)
-
-
-def _page(to: str) -> str:
-    """The page that somebody asked for before signing in; the first one where that is none."""
-    return to if _OUR_PAGE.fullmatch(to) else "/"
 
 
 def see(path: str, *headers: Header) -> Answer:

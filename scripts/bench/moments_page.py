@@ -77,7 +77,7 @@ async def run(service: Service, chromium: str, posts: int) -> list[float]:
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )
         page = await browser.new_page()
-        await page.goto(f"{api.url}/login?to=/moments")
+        await page.goto(f"{api.url}/login?next=/moments")
         await page.fill("#key", api.key)
         await page.press("#key", "Enter")
         await page.wait_for_url("**/moments")

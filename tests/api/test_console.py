@@ -90,7 +90,7 @@ async def test_no_page_is_for_whoever_is_not_signed_in(browser: Browser, page: s
     path = _path(page)
     answer = await browser.client.get(path)
     assert answer.status_code == 303
-    assert answer.headers["location"] == ("/login" if path == "/" else f"/login?to={path}")
+    assert answer.headers["location"] == ("/login" if path == "/" else f"/login?next={path}")
     await browser.sign_in()
     assert (await browser.client.get(path)).status_code == 200
 
@@ -112,24 +112,24 @@ async def test_a_page_of_nothing_is_not_found_and_shows_nothing_of_what_was_aske
 
 
 async def test_signing_in_leads_to_the_page_that_was_asked_for(browser: Browser):
-    form = (await browser.client.get("/login?to=/posts/01kg9ys7g0d2pf2d03")).text
-    assert 'name="to" value="/posts/01kg9ys7g0d2pf2d03"' in form
-    data = {"key": browser.keys["admin"], "to": "/posts/01kg9ys7g0d2pf2d03"}
+    form = (await browser.client.get("/login?next=/posts/01kg9ys7g0d2pf2d03")).text
+    assert 'name="next" value="/posts/01kg9ys7g0d2pf2d03"' in form
+    data = {"key": browser.keys["admin"], "next": "/posts/01kg9ys7g0d2pf2d03"}
     answer = await browser.client.post("/login", data=data)
-    assert answer.headers["location"] == data["to"]
+    assert answer.headers["location"] == data["next"]
 
 
 @pytest.mark.parametrize(
-    "to",
+    "next_",
     [
         *("//evil.example", "https://evil.example", "/\\evil.example", "/posts/../..//evil"),
         *("javascript:alert(1)", "/a/b/c", "/posts?x=//evil", "/\n/evil", " /posts", '/"><b>'),
     ],
 )
-async def test_signing_in_leads_nowhere_else(browser: Browser, to: str):
-    form = (await browser.client.get("/login", params={"to": to})).text
-    assert 'name="to" value="/"' in form
-    data = {"key": browser.keys["admin"], "to": to}
+async def test_signing_in_leads_nowhere_else(browser: Browser, next_: str):
+    form = (await browser.client.get("/login", params={"next": next_})).text
+    assert 'name="next"' not in form
+    data = {"key": browser.keys["admin"], "next": next_}
     answer = await browser.client.post("/login", data=data)
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
@@ -277,7 +277,7 @@ async def test_what_was_sealed_for_something_else_is_no_session():
     assert Sessions(Sealer(b"1" * 32), session_s=60).find(f"{COOKIE}={begun}".encode()) is None
 
 
-PARTS = ["/login", "/moments", "/console/console.css", "/console/post.js", "/console/no.css"]
+PARTS = ["/moments", "/login", "/console/console.css", "/console/post.js", "/console/no.css"]
 
 
 @pytest.mark.parametrize("path", [*(page.path for page in PAGES), *PARTS])

@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Locator, Page, expect
 
-from app.domain.sockets import Sockets
+from app.domain.socket_url import Sockets
 from scripts.bench.moments_page import measure, told
 from tests.browser.complaints import Complaints
 from tests.browser.looks import SCREENSHOTS, audit, shoot, shoot_all
@@ -47,6 +47,16 @@ async def received(page: Page) -> list[tuple[int, str]]:
     return [(offset, text) for offset, text in reversed(found)]
 
 
+async def shown(page: Page, newest: str) -> list[tuple[int, str]]:
+    """The same, once the newest one is there."""
+    await expect(moment(page, newest)).to_be_visible()
+    return await received(page)
+
+
+async def has_offset(site: Site, user: str, offset: int) -> bool:
+    return (await site.call("GET", f"/users/{user}/feed?limit=1"))["head_offset"] >= offset
+
+
 async def recipients(page: Page, text: str) -> dict[str, str]:
     """State by recipient, of one's own post whose list is open."""
     found: list[Any] = (
@@ -83,27 +93,27 @@ async def test_one_chooses_who_one_is_makes_friends_and_opens_their_window(
     await page.get_by_role("link", name="ann").press("Enter")
     await expect(page.locator("#state")).to_have_text("Live")
     await expect(page.get_by_text("Nothing here yet.")).to_be_visible()
-    await shoot(page, "moments-empty")
 
     await page.get_by_role("button", name="Befriend bob").press("Enter")
-    await page.get_by_label("Befriend", exact=True).fill("zoë")
-    await page.get_by_role("button", name="Add").click()  # not a name: the field says so
-    await page.get_by_label("Befriend", exact=True).fill("zoe")
+    long = "z" * 64
+    await page.get_by_label("Befriend", exact=True).fill(long)
     await page.keyboard.press("Enter")
     friends = page.get_by_role("region", name="Friends")
-    await expect(friends.get_by_role("link", name="Window of zoe")).to_be_visible()
-    assert await service.call("GET", "/users/ann/friends") == {
-        "items": ["bob", "zoe"],
-        "next": None,
-    }
+    await expect(friends.get_by_role("link", name=f"Window of {long}")).to_be_visible()
+    assert (await service.call("GET", "/users/ann/friends"))["items"] == ["bob", long]
+    await shoot_all(page, "moments-friends")
+    await page.get_by_label("Befriend", exact=True).fill("zoë")
+    await page.get_by_role("button", name="Add").click()  # not a name: the field says so
+    await expect(page.locator("#friend:invalid")).to_have_value("zoë")
 
     async with page.context.expect_page() as opened:
         await friends.get_by_role("link", name="Window of bob").click()
     bob = await opened.value
     await expect(bob.get_by_role("heading", name="bob")).to_be_visible()
     await expect(bob.get_by_role("region", name="Friends")).to_contain_text("ann")
-    await friends.get_by_role("button", name="Unfriend zoe").click()
-    await expect(friends.get_by_role("link", name="Window of zoe")).to_have_count(0)
+    await page.bring_to_front()
+    await friends.get_by_role("button", name=f"Unfriend {long}").click()
+    await expect(friends.get_by_role("link", name=f"Window of {long}")).to_have_count(0)
 
 
 async def test_a_post_in_one_window_appears_in_the_other(ann: Page, bob: Page):
@@ -153,6 +163,39 @@ async def test_whoever_was_offline_for_ten_posts_gets_all_ten_in_order_once(ann:
     await expect(bob.locator("#position")).to_have_text("#11")
 
 
+@pytest.mark.parametrize("service", [{"inbox_max": 4, "inbox_keep": 2}], indirect=True)
+async def test_what_was_trimmed_away_meanwhile_is_named(ann: Page, bob: Page, service: Site):
+    await bob.get_by_role("switch", name="Online").click()
+    for number in range(1, 6):
+        await service.post("ann", data={"text": f"number {number}"})
+    await wait_until(lambda: has_offset(service, "bob", 5))
+    await bob.get_by_role("switch", name="Online").click()
+    newest = [offset for offset, _ in await shown(bob, "number 5")]
+    gone = newest[0] - 1
+    await expect(bob.get_by_text(f"#1 to #{gone} are no longer kept.")).to_be_visible()
+    await expect(bob.locator("#missed")).to_contain_text(f"{5 - gone} moments while you were away")
+    assert newest == list(range(gone + 1, 6))
+
+
+async def test_a_store_that_was_emptied_begins_the_timeline_anew(page: Page, service: Site):
+    await service.befriend(("ann", "bob"))
+    await let_in(page, service)
+    bob = await enter(page, service, "bob")
+    await service.post("ann", data={"text": "before"})
+    await shown(bob, "before")
+    await service.services.store.broadcast("FLUSHALL")
+    await expect(bob.get_by_text("The service has begun anew")).to_be_visible()
+    await expect(bob.locator(".moment")).to_have_count(0)
+
+    async def are_friends() -> bool:  # once the api has made the admin key again
+        return (await service.http.put("/v1/users/ann/friends/bob")).is_success
+
+    await wait_until(are_friends)
+    await service.post("ann", data={"text": "after"})
+    assert await shown(bob, "after") == [(1, "after")]
+    await expect(bob.locator("#position")).to_have_text("#1")
+
+
 async def test_a_browser_that_loses_its_network_goes_on_by_itself(
     ann: Page, bob: Page, service: Site
 ):
@@ -161,6 +204,9 @@ async def test_a_browser_that_loses_its_network_goes_on_by_itself(
     await post(ann, "are you there?")
     await bob.evaluate("dispatchEvent(new Event('online'))")
     await expect(moment(bob, "are you there?")).to_contain_text("missed")
+    await bob.get_by_role("switch", name="Online").click()  # whoever goes offline stays so
+    await bob.evaluate("dispatchEvent(new Event('online'))")
+    await expect(bob.locator("#state")).to_have_text("Offline")
 
 
 async def test_what_is_changed_or_deleted_is_so_in_every_window(ann: Page, bob: Page):
@@ -240,4 +286,3 @@ async def test_where_the_gateway_is_not_known_it_is_told_what_to_set(page: Page,
     await page.goto(f"{service.url}/moments#ann")
     await expect(page.get_by_role("alert")).to_contain_text("set MOMENTS_SOCKET_URL")
     await post(page, "without a gateway")
-    assert await audit(page) == []

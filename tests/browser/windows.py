@@ -31,8 +31,9 @@ class Windows:
         self._open = open_
 
     async def open(self, **options: Any) -> Page:
-        """A window in a new context, as of another person; `options` are the context's."""
-        context = await self._browser.new_context(**options)
+        """A window in a new context, as of another person; `options` are the context's. Nothing
+        moves in it, which is quicker."""
+        context = await self._browser.new_context(**{"reduced_motion": "reduce", **options})
         self._open.push_async_callback(context.close)
         context.set_default_timeout(WAIT_MS)
         self._complaints.listen_to(context)

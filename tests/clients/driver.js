@@ -26,13 +26,13 @@ class Logged extends WebSocket {
   }
 }
 
-// Each call gives the next of the tokens, and in the end the last one ever again.
+// Each call gives the next of the tokens; when there is none left, what is then said on stdin.
 let asked = 0;
+const giving = [];
 async function token() {
   tell("asked", asked);
-  const given = tokens[Math.min(asked, tokens.length - 1)];
   asked += 1;
-  return given;
+  return tokens[asked - 1] ?? new Promise((give) => giving.push(give));
 }
 
 // With `holds` an event is dealt with when `go` is said.
@@ -62,8 +62,12 @@ client.addEventListener("error", (event) => {
 const commands = {
   go: () => going.shift()?.(),
   close: () => client.close(),
+  token: (given) => giving.shift()(given),
 };
-createInterface({ input: process.stdin }).on("line", (line) => commands[line]());
+createInterface({ input: process.stdin }).on("line", (line) => {
+  const [command, ...given] = line.split(" ");
+  commands[command](...given);
+});
 client.addEventListener("state", ({ detail }) => {
   if (detail.state === "closed") process.stdin.destroy(); // or node waits for more of it
 });

@@ -46,9 +46,9 @@ class Driven:
         await wait_until(lambda: self.states[-1:] == [state], timeout_s)
         return self.of("state")[-1]
 
-    def command(self, word: str) -> None:
+    def command(self, *words: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n".encode())
+        self.process.stdin.write(f"{' '.join(words)}\n".encode())
 
     async def ends(self) -> int:
         """Its exit code, once there is nothing left that it waits for."""
@@ -64,7 +64,8 @@ class Driven:
 
 @asynccontextmanager
 async def driven(url: str, tokens: Iterable[str], **options: Any) -> AsyncIterator[Driven]:
-    """A client at `url`. With one token that is all there is; with more a function gives them."""
+    """A client at `url`. With one token that is all there is; otherwise a function gives them, and
+    then those that come by the command `token`."""
     given = json.dumps({"url": url, "tokens": list(tokens), **options})
     process = await asyncio.create_subprocess_exec(
         NODE,

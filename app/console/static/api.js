@@ -34,7 +34,7 @@ export const post = (path, body) => call("POST", path, body);
 
 export function signIn() {
   const here = location.pathname;
-  location.assign(here === "/" ? "/login" : `/login?to=${encodeURIComponent(here)}`);
+  location.assign(here === "/" ? "/login" : `/login?next=${encodeURIComponent(here)}`);
 }
 
 /** A query string of what is given. */

@@ -22,7 +22,7 @@ async function call(method, path, body, headers = {}) {
     throw new Error("The api does not answer. Is it running, and are you connected?");
   }
   if (answer.status === 401) {
-    location.assign("/login?to=/moments");
+    location.assign("/login?next=/moments");
     throw new Error("Your session is over.");
   }
   const found = answer.status === 204 ? null : await answer.json();

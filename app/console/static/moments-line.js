@@ -30,7 +30,6 @@ export class Line {
     this.on = on;
     this.position = null;
     this.client = null;
-    this.wasOpen = false;
   }
 
   connect() {
@@ -73,16 +72,14 @@ export class Line {
     this.on.position(position);
   }
 
-  tell({ state, attempt, reason, retryInMs, head }) {
+  tell({ state, attempt, reason, head }) {
     if (this.client === null) return; // closed here, which has been told
     if (state === "open") {
-      this.wasOpen = true;
       this.on.state("open", "Live");
       this.on.trouble("");
       this.on.hello(head);
     } else if (state === "waiting") {
-      const soon = retryInMs === null ? "" : `, again in ${Math.ceil(retryInMs / 1000)} s`;
-      this.on.state("waiting", `Not connected${soon}`);
+      this.on.state("waiting", "Not connected, trying again");
       if (attempt >= HINT_AFTER) this.on.trouble(advice());
     } else if (state === "closed") {
       this.on.state("closed", "Refused");

@@ -9,14 +9,13 @@ const SLOWER = 1.6;
 const LATEST_MS = 5000;
 
 const WORDS = {
-  pending: "waits until they are back",
-  retrying: "is tried again",
-  delivered: "got it",
-  dead: "given up",
-  suppressed: "not sent: blocked or gone",
-  cancelled: "not sent: deleted before",
+  pending: { socket: "waits until they are back", webhook: "waits to be sent by webhook" },
+  retrying: { webhook: "is tried again by webhook" },
+  delivered: { socket: "got it by socket", webhook: "got it by webhook" },
+  dead: { webhook: "was given up by webhook" },
+  suppressed: { socket: "was not sent", webhook: "was not sent by webhook" },
+  cancelled: { socket: "was deleted before", webhook: "was deleted before it was sent" },
 };
-const HOW = { socket: "by socket", webhook: "by webhook" };
 const OPEN = new Set(["pending", "retrying"]);
 
 /** The part of a post that says who got it. */
@@ -30,14 +29,16 @@ export class Receipts {
     this.list = element("ul", { className: "recipients", hidden: true });
     this.waitMs = FIRST_MS;
     this.timer = null;
+    this.isSeen = false;
+    this.observer = new IntersectionObserver((changes) => {
+      this.isSeen = changes.at(-1).isIntersecting;
+      if (this.isSeen) this.look();
+    });
   }
 
   /** Looks while the post is on the screen. */
   follow(item) {
-    new IntersectionObserver((seen) => {
-      if (seen.at(-1).isIntersecting) this.look();
-      else this.stop();
-    }).observe(item);
+    this.observer.observe(item);
   }
 
   look() {
@@ -45,9 +46,11 @@ export class Receipts {
     this.after(FIRST_MS);
   }
 
+  /** For good. */
   stop() {
+    this.observer.disconnect();
+    this.isSeen = false;
     clearTimeout(this.timer);
-    this.timer = null;
   }
 
   toggle() {
@@ -57,13 +60,14 @@ export class Receipts {
   }
 
   after(ms) {
-    this.stop();
+    clearTimeout(this.timer);
     this.timer = setTimeout(() => this.ask(), ms);
   }
 
   async ask() {
+    if (!this.isSeen) return; // until it is again
     if (document.hidden) {
-      this.after(LATEST_MS); // nobody sees it
+      this.after(LATEST_MS);
       return;
     }
     let isSettled = false;
@@ -74,10 +78,7 @@ export class Receipts {
     } catch (error) {
       this.summary.textContent = error.message;
     }
-    if (isSettled) {
-      this.stop();
-      return;
-    }
+    if (isSettled) return;
     this.waitMs = Math.min(this.waitMs * SLOWER, LATEST_MS);
     this.after(this.waitMs);
   }
@@ -115,5 +116,5 @@ function row({ recipient, channel, state, attempts, last_error: error }) {
   return element("li", { "data-state": state, "data-recipient": recipient },
     face(recipient, "small"),
     element("b", {}, recipient),
-    element("span", { className: "how" }, `${WORDS[state]} ${HOW[channel]}${tried}${why}`));
+    element("span", { className: "how" }, `${WORDS[state][channel] ?? state}${tried}${why}`));
 }

@@ -33,13 +33,14 @@ class Window {
     this.timeline = new Timeline(part("timeline"), user, say);
     this.missed = { from: 0, to: -1, left: 0 };
     this.unseen = 0;
+    this.isAway = false; // by choice, whatever becomes of the network
     this.key = newKey();
     this.line = new Line({
       token: () => makeToken(user),
       state: (state, text) => this.showState(state, text),
       hello: (head) => this.begin(head),
       event: (event) => this.take(event),
-      gap: ({ from, to }) => this.timeline.note(`#${from} to #${to} are no longer kept.`),
+      gap: (gap) => this.pass(gap),
       reset: () => this.beginAnew(),
       position: (position) => this.moveTo(position),
       trouble: say,
@@ -72,9 +73,12 @@ class Window {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) part("compose").requestSubmit();
     });
     part("text").addEventListener("input", () => { this.key = newKey(); });
-    part("online").addEventListener("change", () => this.setOnline(part("online").checked));
+    part("online").addEventListener("change", () => {
+      this.isAway = !part("online").checked;
+      this.setOnline(!this.isAway);
+    });
     addEventListener("offline", () => this.setOnline(false));
-    addEventListener("online", () => this.setOnline(true));
+    addEventListener("online", () => this.setOnline(!this.isAway));
     addEventListener("focus", () => this.friends.look());
     addEventListener("visibilitychange", () => this.showUnseen(0));
     this.memory.onOtherWindow(() => this.showOwn());
@@ -142,6 +146,13 @@ class Window {
     }
   }
 
+  /** Older ones were trimmed away while the person was gone. */
+  pass({ from, to }) {
+    this.timeline.note(from === to ? `#${to} is no longer kept.` : `#${from} to #${to} are no longer kept.`);
+    this.missed = { from: to + 1, to: this.missed.to, left: Math.max(0, this.missed.to - to) };
+    this.showMissed();
+  }
+
   /** The store was emptied: offsets begin anew. */
   beginAnew() {
     this.timeline.clear();
@@ -196,11 +207,12 @@ class Window {
   showMissed() {
     const { from, to, left } = this.missed;
     const number = to - from + 1;
+    const span = from === to ? `#${to}` : `#${from} to #${to}, in order`;
     part("missed").hidden = number <= 0;
     part("missed").dataset.left = String(left);
     part("missed").textContent = left > 0
       ? `${count(left, "moment")} missed, coming in …`
-      : `You missed ${count(number, "moment")} while you were away: #${from} to #${to}, in order.`;
+      : `You missed ${count(number, "moment")} while you were away: ${span}.`;
     if (left === 0) this.timeline.settle();
   }
 

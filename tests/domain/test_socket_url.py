@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.sockets import Sockets, origin_of, why_no_socket_url
+from app.domain.socket_url import Sockets, origin_of, why_no_socket_url
 
 
 @pytest.mark.parametrize(
