@@ -29,8 +29,8 @@ class Source(Protocol):
     def pause_s(self) -> float: ...
 
     async def look(self, *, thorough: bool) -> str | None:
-        """A message with what is new, None when nothing is. Raises StoreError, and another
-        `MomentsError` when there is no such thing (any more)."""
+        """A message with what is new, None when nothing is. Raises StoreError, after which only
+        `whole` tells all, and another `MomentsError` when there is no such thing (any more)."""
         ...
 
     def whole(self) -> str:
@@ -95,6 +95,8 @@ class Topic:
                 message = await self._source.look(thorough=thorough)
             except StoreError:
                 self._is_thorough = True
+                for watcher in self.watchers:
+                    watcher.needs_whole = True  # the look may have found something before it failed
                 self._tell(encode_json({"type": "away"}).decode())
             except MomentsError as error:
                 self._tell(encode_json({"type": "gone", "detail": str(error)}).decode())

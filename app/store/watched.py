@@ -123,7 +123,8 @@ class WatchedPost:
         """What has changed since the look before; all, at the first one and for another version.
 
         A `thorough` one does not rely on the tally, which another try of a delivery that goes on
-        failing does not change. Raises PostNotFound and StoreError.
+        failing does not change. Raises PostNotFound and StoreError; what had been read before that
+        is told by `whole` alone.
         """
         progress = await self._posts.progress(self.id)
         if progress is None:
@@ -214,18 +215,18 @@ class WatchedPost:
             )
             for part, flat in zip(some, replies, strict=True):
                 self._take_records(part, flat, change)
+        self._tallies |= moved  # only now: what could not be read has moved still
 
-    async def _moved(self, shards: Sequence[int]) -> set[int]:
-        """The shards in which the post's tally is another than at the look before."""
+    async def _moved(self, shards: Sequence[int]) -> dict[int, list[bytes]]:
+        """The post's tally in the shards where it is another than at the look before."""
         replies = await self._store.run_many(
             [("HGETALL", keys.tally(shard, self.id)) for shard in shards]
         )
-        moved: set[int] = set()
-        for shard, tally in zip(shards, replies, strict=True):
-            if self._tallies.get(shard) != tally:
-                self._tallies[shard] = tally
-                moved.add(shard)
-        return moved
+        return {
+            shard: tally
+            for shard, tally in zip(shards, replies, strict=True)
+            if self._tallies.get(shard) != tally
+        }
 
     def _take_records(self, part: _Part, flat: Sequence[bytes], change: Change) -> None:
         records = part.records

@@ -1039,10 +1039,10 @@ export class MomentsClient extends EventTarget {
     });
   }
 
-  /** @param {Position} position */
-  #place(position) {
+  /** Nothing waits for it: the next position says more than this one. @param {Position} position */
+  async #place(position) {
     try {
-      this.#onPosition?.(position);
+      await this.#onPosition?.(position);
     } catch (error) {
       this.#warn("position", error);
     }

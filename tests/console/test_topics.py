@@ -119,6 +119,22 @@ async def test_a_store_that_is_away_is_told_and_waited_for(monkeypatch):
         await wait_until(is_back)
 
 
+async def test_whoever_watched_before_an_outage_gets_everything_anew_after_it(monkeypatch):
+    """A look that fails halfway may have found something, which no later one tells as new."""
+    monkeypatch.setattr("app.console.topics.AWAY_S", 0.01)
+    source = Counting()
+    topics, _, _ = make(source)
+    async with topics.watch("post:1") as (_, watcher, _):
+        assert "whole" in await next_of(watcher)
+        source.error = StoreUnavailable("away")
+        while "type" not in await next_of(watcher):
+            pass
+        source.error = None
+        while "type" in (after := await next_of(watcher)):
+            pass
+        assert "whole" in after
+
+
 async def test_what_is_not_there_is_told():
     source = Counting()
     source.error = PostNotFound("there is no such post")

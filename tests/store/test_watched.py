@@ -7,7 +7,7 @@ import pytest
 from app.domain.delivery import State
 from app.domain.ids import shard_of_id
 from app.domain.post import Event, EventKind
-from app.errors import PostNotFound
+from app.errors import ConnectionLost, PostNotFound
 from app.store import keys
 from app.store.client import Store
 from app.store.watched import Change, WatchedPost
@@ -201,6 +201,27 @@ async def test_a_settled_post_costs_its_progress_and_its_tallies(
     monkeypatch.setattr(watching.service.store, "run_many", counted)
     await watching.look()
     assert asked == [b"tally"] * SHARDS
+
+
+async def test_a_look_that_fails_halfway_loses_nothing(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch
+):
+    await watching.look()
+    await watching.record(1, State.DELIVERED)
+    run_many = watching.service.store.run_many
+
+    async def without_outcomes(commands):
+        named = list(commands)
+        if any(command[1].startswith(b"outcomes") for command in named):
+            raise ConnectionLost("as the test wants it")
+        return await run_many(named)
+
+    monkeypatch.setattr(watching.service.store, "run_many", without_outcomes)
+    with pytest.raises(ConnectionLost):
+        await watching.look()
+    monkeypatch.undo()
+    await watching.look()
+    assert watching.view.state_of(watching.endpoints[1]) == ("d", 1)
 
 
 async def test_slices_come_while_it_is_fanned_out(store: Store):

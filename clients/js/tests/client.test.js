@@ -188,6 +188,21 @@ suite("dealing with events", () => {
     assert.deepEqual(write.mock.calls[0].arguments[0], "moments: `position` failed:");
   });
 
+  test("a position that cannot be kept, as a promise tells later, is told of as well", async () => {
+    const client = make({ onPosition: async () => Promise.reject(new Error("disk full")) });
+    const errors = [];
+    client.addEventListener("error", (told) => {
+      told.preventDefault();
+      errors.push([told.detail.during, told.detail.error.message]);
+    });
+    client.connect();
+    await calm();
+    Socket.made[0].greet();
+    await calm();
+    assert.deepEqual(errors, [["position", "disk full"]]);
+    client.close();
+  });
+
   test("listeners hear everything in its turn, the position behind it", async () => {
     const order = [];
     const client = make({ onPosition: ({ epoch, offset }) => order.push(`${epoch} ${offset}`) });

@@ -263,6 +263,65 @@ async def test_a_source_of_tokens_that_is_away_is_asked_again():
     assert [token for _, token in peer.requests] == ["good"]
 
 
+async def test_a_source_of_tokens_that_gives_none_is_asked_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "TOKEN_TIMEOUT_S", 0.05)
+    asked = 0
+
+    async def source() -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await asyncio.Event().wait()
+        return "good"
+
+    async with gateway(sequence(events_of(1))) as peer, subscribe(peer.url, source) as events:
+        await take(events, 1)
+    assert [token for _, token in peer.requests] == ["good"]
+
+
+async def test_a_source_of_tokens_that_gives_no_other_holds_up_no_events(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(module, "TOKEN_TIMEOUT_S", 0.05)
+    asked = asyncio.Event()
+
+    async def source() -> str:
+        if not asked.is_set():
+            asked.set()
+            return make_token("a secret for user tokens, long enough", "bob", ttl_s=1)
+        hanging.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    hanging = asyncio.Event()
+
+    async def part(peer: Peer) -> None:
+        await peer.hello()
+        await hanging.wait()
+        await peer.events(1)
+
+    async with gateway(part) as peer, subscribe(peer.url, source) as events:
+        assert offsets(await take(events, 1)) == [1]
+
+
+async def test_closing_ends_an_iteration_that_waits_for_a_token():
+    asked = asyncio.Event()
+
+    async def source() -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with gateway() as peer:
+        events = subscribe(peer.url, source)
+        reading = asyncio.ensure_future(anext(events))
+        await asked.wait()
+        await asyncio.gather(events.close(), events.close())
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(reading, 5)
+    assert peer.requests == []
+
+
 async def test_a_mistake_of_the_source_is_the_consumers_to_see():
     def source() -> str:
         raise KeyError("TOKEN")

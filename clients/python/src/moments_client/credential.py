@@ -1,5 +1,6 @@
 """The token of a socket: when it ends, and when to ask for another."""
 
+import asyncio
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,21 @@ class Credential:
 
     token: str
     renew_in_s: float | None
+
+
+async def ask(source: TokenSource, within_s: float) -> str:
+    """Raises what the source raises, and TimeoutError when it gives nothing in time."""
+    given = source() if callable(source) else source
+    if isinstance(given, str):
+        return given
+    waiting = asyncio.timeout(within_s)
+    try:
+        async with waiting:
+            return await given
+    except TimeoutError as error:
+        if not waiting.expired():
+            raise
+        raise TimeoutError(f"the source of tokens gave none within {within_s:g} s") from error
 
 
 def read_credential(token: str, now_s: float) -> Credential:

@@ -5,7 +5,8 @@ import inspect
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from functools import partial
 from types import TracebackType
@@ -19,7 +20,7 @@ from websockets.typing import Subprotocol
 from moments_client.acks import Acks
 from moments_client.answers import Gap
 from moments_client.backoff import full_jitter_s
-from moments_client.credential import Credential, TokenSource, read_credential
+from moments_client.credential import Credential, TokenSource, ask, read_credential
 from moments_client.errors import (
     ServerFault,
     SubscriptionClosed,
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 FIRST_S, LONGEST_S = 0.5, 20.0  # of the waits between connections
 OPEN_TIMEOUT_S = 10.0
 HELLO_TIMEOUT_S = 15.0  # from an open socket to its first message
+TOKEN_TIMEOUT_S = 10.0  # for whatever gives tokens
 CLOSE_TIMEOUT_S = 5.0
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 QUEUE_MAX = 64  # messages read ahead of the consumer; then the gateway has to wait
@@ -78,7 +80,8 @@ class Subscription:
     sent.
 
     Raises `SubscriptionClosed` when the gateway says not to come back, and what the token's source
-    raises, unless that may go away (`Unreachable`, `Unavailable`, `TooMany`, `ServerFault`).
+    raises, unless that may go away (`Unreachable`, `Unavailable`, `TooMany`, `ServerFault`,
+    TimeoutError, which is also raised for one that gives nothing within 10 s).
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Subscription:
         self._failures = 0
         self._asked_s = 0.0
         self._closing = asyncio.Event()
+        self._trying: asyncio.Timeout | None = None  # what `close` cuts short
 
     @property
     def state(self) -> State:
@@ -136,6 +140,8 @@ class Subscription:
 
     async def close(self) -> None:
         """Ends the iteration, also one that waits in another task. Can be called twice."""
+        if self._trying is not None and not self._closing.is_set():
+            self._trying.reschedule(asyncio.get_running_loop().time())
         self._closing.set()
         await self._drop_socket(flush=True)
         self._set_state(State.CLOSED)
@@ -240,8 +246,9 @@ class Subscription:
             return
         self._set_state(State.CONNECTING)
         try:
-            credential = await self._credential_now()
-            socket = await self._open(credential.token)
+            async with self._until_closed():
+                credential = await self._credential_now()
+                socket = await self._open(credential.token)
         except InvalidStatus as error:
             self._judge_status(error)
         except _LATER as error:
@@ -256,6 +263,15 @@ class Subscription:
                 self._acks = Acks(partial(self._send_ack, socket))
             if self._closing.is_set():
                 await self._drop_socket()
+
+    @asynccontextmanager
+    async def _until_closed(self) -> AsyncGenerator[None]:
+        """What waits in the block ends with TimeoutError when this is closed."""
+        try:
+            async with asyncio.timeout(None) as self._trying:
+                yield
+        finally:
+            self._trying = None
 
     async def _open(self, token: str) -> ClientConnection:
         query = urlencode({"ack": self._ack, **self._follower.parameters()})
@@ -329,13 +345,12 @@ class Subscription:
     # Tokens.
 
     async def _credential_now(self) -> Credential:
-        """The one there is, unless it is to be renewed. Raises what the source raises."""
+        """The one there is, unless it is to be renewed. Raises what the source raises, and
+        TimeoutError when it does not answer."""
         loop = asyncio.get_running_loop()
         due = self._renew_at is not None and loop.time() >= self._renew_at
         if self._credential is None or due:
-            given = self._token() if callable(self._token) else self._token
-            token = given if isinstance(given, str) else await given
-            self._credential = read_credential(token, time.time())
+            self._credential = read_credential(await ask(self._token, TOKEN_TIMEOUT_S), time.time())
             self._is_proven = False
             renew_in_s = self._credential.renew_in_s if callable(self._token) else None
             self._renew_at = None if renew_in_s is None else loop.time() + renew_in_s
@@ -344,8 +359,9 @@ class Subscription:
     async def _renew(self, socket: ClientConnection) -> None:
         """Sends a new token on the open socket, before the old one ends."""
         try:
-            credential = await self._credential_now()
-        except _LATER as error:
+            async with self._until_closed():
+                credential = await self._credential_now()
+        except (*_LATER, TimeoutError) as error:
             asked_s = getattr(error, "retry_after_s", None) or FIRST_S
             self._renew_at = asyncio.get_running_loop().time() + max(asked_s, FIRST_S)
             log.warning("no new token yet", extra={"reason": str(error)})
