@@ -16,7 +16,6 @@ import logging
 from collections import defaultdict
 from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple, cast
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -27,6 +26,7 @@ from app.api.sessions import Session, Sessions
 from app.console.topics import Topic, Topics, Watcher
 from app.domain.bucket import Bucket, Rate
 from app.domain.ids import is_post_id
+from app.domain.origin import is_of_host
 from app.errors import MomentsError
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ NO_ROOM: Final = Ending(4006, "so many browsers watch already as may")
 BAD_MESSAGE: Final = Ending(4500, "not a message of this protocol")
 FLOOD: Final = Ending(4502, "too many messages")
 FAILED: Final = Ending(4001, "what this watched has failed: come again")
+AWAY: Final = Ending(4001, "the store does not answer: come again")
 CLIENT_LEFT: Final = Ending(1000, "")
 
 
@@ -112,7 +113,11 @@ class ConsoleSocket:
             topic = self._topic_of(raw, session)
             if isinstance(topic, Ending):
                 return topic
-            if await self._doorkeeper.caller_of(session) is None:
+            try:
+                caller = await self._doorkeeper.caller_of(session)
+            except MomentsError:
+                return AWAY
+            if caller is None:
                 return SESSION_OVER
             return await self._watch(websocket, session, topic)
         finally:
@@ -237,5 +242,5 @@ def _header(websocket: WebSocket, name: str) -> bytes:
 def _is_from_our_host(websocket: WebSocket) -> bool:
     """Whether the page that opens the socket came from where the socket goes to. Every browser
     says so, and nobody but a browser has a cookie to protect."""
-    origin, host = websocket.headers.get("origin"), websocket.headers.get("host")
-    return bool(origin and host) and urlsplit(origin or "").netloc == host
+    headers = websocket.headers
+    return is_of_host(headers.get("origin", ""), headers.get("host"))

@@ -2,6 +2,7 @@
 
 import re
 from typing import Final
+from urllib.parse import urlsplit
 
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/?#@:]+|\[[0-9a-f:.]+\])"
@@ -28,3 +29,12 @@ def why_no_origin(text: str) -> str | None:
     if origin["port"] == _USUAL_PORTS.get(origin["scheme"], ""):
         return "has the scheme's own port, which browsers leave out"
     return None
+
+
+def is_of_host(origin: str, host: str | None) -> bool:
+    """Whether a page of `host`, which is a Host header, has this origin. False for what is none."""
+    try:
+        named = urlsplit(origin).netloc
+    except ValueError:
+        return False
+    return bool(named) and named == host

@@ -84,7 +84,8 @@ class Publisher:
         await self._store.execute("DEL", self._key)
 
     async def run(self, every_s: float = EVERY_S) -> None:
-        """Until it is cancelled. Outages of the store are waited out."""
+        """Until it is cancelled. Outages of the store are waited out; a counter that cannot be read
+        costs a line, not the process."""
         while True:
             try:
                 await self.publish()
@@ -93,6 +94,10 @@ class Publisher:
                 if not self._is_failing:
                     details = {"reader": "snapshot", "error": str(error)}
                     log.warning("store unavailable", extra=details)
+                self._is_failing = True
+            except Exception:
+                if not self._is_failing:
+                    log.exception("snapshot cannot be made")
                 self._is_failing = True
             await asyncio.sleep(every_s)
 

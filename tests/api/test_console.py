@@ -231,6 +231,9 @@ async def test_signing_out_takes_the_cookie_back_and_no_other_site_can_do_it(bro
     for forged in ({}, {"csrf": csrf + "x"}):
         assert (await browser.client.post("/logout", data=forged)).status_code == 403
         assert (await browser.client.get("/")).status_code == 200
+    # To another site's form browsers add no cookie; what answers it must not end the session.
+    foreign = await browser.client.post("/logout", headers={"Cookie": ""})
+    assert (foreign.status_code, foreign.headers.get("set-cookie")) == (303, None)
     answer = await browser.client.post("/logout", data={"csrf": csrf})
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     assert (await browser.client.get("/")).status_code == 303

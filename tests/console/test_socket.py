@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus
 from app.console import socket as module
 from app.domain.ids import is_post_id
 from app.domain.post import Event, EventKind
+from app.errors import StoreUnavailable
 from tests.api.conftest import fan_out
 from tests.api.served import Raw
 from tests.console.conftest import SESSION_S, SOCKETS_MAX, Console
@@ -79,7 +80,9 @@ async def test_a_post_that_is_not_there_is_told(console: Console):
         assert (await said(connection))["type"] == "gone"
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", ""])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[", ""]
+)
 async def test_no_page_of_another_host_opens_a_socket(console: Console, origin: str):
     with pytest.raises(InvalidStatus) as refused:
         async with console.socket(origin=origin):
@@ -216,6 +219,19 @@ async def test_a_socket_ends_when_the_key_of_its_session_is_revoked(
     async with console.socket() as connection:
         await tell(connection, console.watch())
         assert await closed(connection) == module.SESSION_OVER
+
+
+async def test_while_the_store_is_away_a_page_is_asked_to_come_again(
+    console: Console, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("as the test wants it")
+
+    monkeypatch.setattr(console.api.services.api_keys, "find_by", away)
+    async with console.socket() as connection:
+        await tell(connection, console.watch())
+        assert await closed(connection) == module.AWAY
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_socket_ends_when_its_browser_signs_out(console: Console):

@@ -45,8 +45,9 @@ valkey-cli() {{
   exec 3>&-
 }}
 """
-# The copy has the leases of whoever held them; nobody can give these back.
-SETTINGS = {"retry_schedule_s": "600", "lease_s": "1"}
+# The copy has the leases of whoever held them; nobody can give these back. They are long enough for
+# a busy machine to keep.
+SETTINGS = {"retry_schedule_s": "600", "lease_s": "3"}
 
 
 def run(

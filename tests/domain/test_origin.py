@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.origin import why_no_origin
+from app.domain.origin import is_of_host, why_no_origin
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,25 @@ def test_what_is_taken_is_one_word_without_a_path(text: str):
         assert text.isascii()
         assert text == text.lower()
         assert not set(rest) & set(" /?#@*,")
+
+
+@pytest.mark.parametrize("origin", ["http://a.example:8000", "https://a.example:8000"])
+def test_a_page_of_the_host_is_known(origin: str):
+    assert is_of_host(origin, "a.example:8000")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("", "null", "a.example:8000", "http://a.example", "http://b.example:8000", "http://["),
+        *("http://x@a.example:8000", "http://a.example:8000.evil.example"),
+    ],
+)
+def test_a_page_of_another_host_is_not_of_it(origin: str):
+    assert not is_of_host(origin, "a.example:8000")
+
+
+@pytest.mark.parametrize("host", ["", None])
+def test_without_a_host_no_page_is_of_it(host: str | None):
+    assert not is_of_host("", host)
+    assert not is_of_host("null", host)

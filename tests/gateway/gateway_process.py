@@ -67,9 +67,9 @@ class GatewayProcess:
         return self._output.read_text()
 
     @asynccontextmanager
-    async def peer(self) -> AsyncIterator[Peer]:
-        """A connection before its handshake."""
-        async with asyncio.timeout(PATIENCE_S):
+    async def peer(self, patience_s: float = PATIENCE_S) -> AsyncIterator[Peer]:
+        """A connection before its handshake, for no longer than a test has patience."""
+        async with asyncio.timeout(patience_s):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
             try:
                 yield Peer(reader, writer)
@@ -77,9 +77,11 @@ class GatewayProcess:
                 writer.transport.abort()
 
     @asynccontextmanager
-    async def socket(self, target: str | None = None, **headers: str | None) -> AsyncIterator[Peer]:
+    async def socket(
+        self, target: str | None = None, *, patience_s: float = PATIENCE_S, **headers: str | None
+    ) -> AsyncIterator[Peer]:
         """One after its handshake: of bob, unless the target says otherwise."""
-        async with self.peer() as peer:
+        async with self.peer(patience_s) as peer:
             peer.send(request(target or f"/v1/socket?token={token_of('bob')}", **headers).encode())
             status, _, _ = read_answer(await peer.reader.readuntil(b"\r\n\r\n"))
             assert status == 101

@@ -107,3 +107,23 @@ async def test_an_outage_is_waited_out_and_told_once(
     task.cancel()
     told = [record for record in caplog.records if record.msg == "store unavailable"]
     assert len(told) == 1
+
+
+async def test_a_counter_that_cannot_be_read_is_told_once_and_ends_nothing(
+    single_store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    publisher = Publisher(single_store, SHARDS, "w1", "worker", Metrics())
+    look, calls = publisher.look, []
+
+    def sometimes():
+        calls.append(1)
+        if len(calls) < 4:
+            raise ZeroDivisionError
+        return look()
+
+    monkeypatch.setattr(publisher, "look", sometimes)
+    task = asyncio.create_task(publisher.run(every_s=0.001))
+    await wait_until(lambda: read_processes(single_store, SHARDS, ["w1"]))
+    task.cancel()
+    told = [record for record in caplog.records if record.msg == "snapshot cannot be made"]
+    assert len(told) == 1
