@@ -27,7 +27,8 @@ async def test_what_is_chosen_from_the_contents_is_not_under_the_head(service: S
     await expect(heading).to_be_in_viewport()
     head = await page.get_by_role("banner").bounding_box()
     place = await heading.bounding_box()
-    assert head and place
+    assert head
+    assert place
     assert place["y"] >= head["y"] + head["height"]
     await page.emulate_media(color_scheme="dark")
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
