@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from app import __version__
-from app.api.schemas.examples import EPOCH, ITEM, example_of
+from app.api.schemas.examples import DELIVERY_ID, EPOCH, ITEM, example_of
 from app.api.schemas.feed import FeedItem
 from app.api.schemas.webhooks import (
     WEBHOOK_HEADERS,
@@ -43,14 +43,15 @@ _JSON: Final = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One kind of message. `is_theirs`: clients send it, and may put nothing else into it."""
+    """One kind of message. `is_theirs`: clients send it, and may put nothing else into it. `id` is
+    a `webhook-id` of it, if it is sent by webhook."""
 
     name: str
     title: str
     model: Any
     examples: Sequence[Mapping[str, Any]]
     is_theirs: bool = False
-    headers: bool = False
+    id: str = ""
 
 
 _TOKEN: Final = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJib2IifQ.c2lnbmF0dXJl"
@@ -94,10 +95,14 @@ SOCKET_MESSAGES: Final = (
     ),
 )
 WEBHOOK_MESSAGES: Final = (
-    Message("event", "An event", Webhook, example_of(Webhook), headers=True),
-    Message("ping", "A ping", WebhookPing, example_of(WebhookPing), headers=True),
+    Message("event", "An event", Webhook, example_of(Webhook), id=DELIVERY_ID),
+    Message("ping", "A ping", WebhookPing, example_of(WebhookPing), id="ping-6f1d0b9a7c3e5824"),
     Message(
-        "challenge", "A challenge", WebhookChallenge, example_of(WebhookChallenge), headers=True
+        "challenge",
+        "A challenge",
+        WebhookChallenge,
+        example_of(WebhookChallenge),
+        id="verify-5b0d7f3ac1e94826",
     ),
     Message(
         "echo", "The echo of a challenge", ChallengeEcho, example_of(ChallengeEcho), is_theirs=True
@@ -313,7 +318,7 @@ def _messages(
 
 
 def _message(message: Message, payload: Mapping[str, Any]) -> dict[str, Any]:
-    headers = EXAMPLE_HEADERS if message.headers else None
+    headers = {**EXAMPLE_HEADERS, "webhook-id": message.id} if message.id else None
     described: dict[str, Any] = {
         "name": message.name,
         "title": message.title,
@@ -325,7 +330,7 @@ def _message(message: Message, payload: Mapping[str, Any]) -> dict[str, Any]:
             for one in message.examples
         ],
     }
-    if message.headers:
+    if message.id:
         described["headers"] = HEADERS
     return described
 

@@ -108,7 +108,8 @@ def _refusal(status: int, answer: bytes, method: str, path: str) -> str:
     try:
         problem = json.loads(answer)
         said = problem.get("detail") or problem["title"]
-        wrong = "; ".join(f"{one['field']} {one['message']}" for one in problem.get("errors", []))
+        fields = [f"{one['field']}: {one['message']}" for one in problem.get("errors", [])]
+        wrong = "; ".join(one for one in fields if one not in said)  # the detail may be the first
     except (ValueError, KeyError, TypeError, AttributeError):
         said, wrong = http.client.responses.get(status, "no reason given"), ""
     return f"{method} {path} was answered {status}: {said}" + (f" ({wrong})" if wrong else "")

@@ -130,36 +130,40 @@ def test_a_query_is_taken_when_the_description_allows_it(query: dict[str, str]):
 @pytest.mark.parametrize("encoding", ["json", "msgpack"])
 async def test_every_frame_is_one_that_is_described(single_store: Store, encoding: str):
     seen: list[str] = []
-    async with AsyncExitStack() as ended:
-        service = await ended.enter_async_context(serve(single_store, inbox_max=10, inbox_keep=5))
-        await service.befriend(("alice", "bob"))
-        post = await service.post("alice")
-        await service.call("PATCH", f"/posts/{post['id']}", {"data": {"text": "again"}})
-        await service.call("DELETE", f"/posts/{post['id']}")
-        for _ in range(10):
-            last = await service.post("alice")
-        await service.settled(last["id"], "bob", "pending", "socket")
-        for query in ({"after": 1}, {"after": 3, "epoch": "another"}):
-            async with service.socket("bob", encoding=encoding, **query) as socket:
-                seen += await names_until_silence(socket)
-        opened = service.socket("bob", encoding=encoding, ack="explicit", after=13)
-        socket = await opened.__aenter__()
-        token = (await service.call("POST", "/users/bob/tokens", {"ttl_s": 60}))["token"]
-        acknowledgement = {"type": "ack", "offset": 13}
-        for said in ({"type": "token", "token": token}, {"type": "ping"}, acknowledgement):
-            assert name_of(LISTEN, said) == said["type"]
-            await say(socket, said)
+    async with AsyncExitStack() as sockets:
+        async with serve(single_store, inbox_max=10, inbox_keep=5) as service:
+            await thirteen_events(service)
+            for query in ({"after": 1}, {"after": 3, "epoch": "another"}):
+                async with service.socket("bob", encoding=encoding, **query) as socket:
+                    seen += await names_until_newest(socket)
+            opening = service.socket("bob", encoding=encoding, ack="explicit", after=13)
+            socket = await sockets.enter_async_context(opening)
+            token = (await service.call("POST", "/users/bob/tokens", {"ttl_s": 60}))["token"]
+            acknowledgement = {"type": "ack", "offset": 13}
+            for said in ({"type": "token", "token": token}, {"type": "ping"}, acknowledgement):
+                assert name_of(LISTEN, said) == said["type"]
+                await say(socket, said)
 
-        async def is_acknowledged() -> bool:
-            return (await service.call("GET", "/users/bob/feed"))["cursor"] == 13
+            async def is_acknowledged() -> bool:
+                return (await service.call("GET", "/users/bob/feed"))["cursor"] == 13
 
-        await wait_until(is_acknowledged)
+            await wait_until(is_acknowledged)
         # The gateway goes before its socket does.
-    seen.append(name_of(PUSH, socket.hello))
-    with suppress(ConnectionClosed):
-        while True:
-            seen.append(name_of(PUSH, await socket.next()))
+        with suppress(ConnectionClosed):
+            while True:
+                seen.append(name_of(PUSH, await socket.next()))
     assert set(seen) == set(messages_of(PUSH))
+
+
+async def thirteen_events(service: Service) -> None:
+    """In bob's inbox: of a post that is edited and deleted, and of ten others."""
+    await service.befriend(("alice", "bob"))
+    post = await service.post("alice")
+    await service.call("PATCH", f"/posts/{post['id']}", {"data": {"text": "again"}})
+    await service.call("DELETE", f"/posts/{post['id']}")
+    for _ in range(10):
+        last = await service.post("alice")
+    await service.settled(last["id"], "bob", "pending", "socket")
 
 
 async def say(socket: Socket, message: dict[str, Any]) -> None:
@@ -169,7 +173,7 @@ async def say(socket: Socket, message: dict[str, Any]) -> None:
     await socket.connection.send(encoded, text=subprotocol.endswith("json"))
 
 
-async def names_until_silence(socket: Socket) -> list[str]:
+async def names_until_newest(socket: Socket) -> list[str]:
     """What came, by name, until the newest event there is."""
     names = [name_of(PUSH, socket.hello)]
     offset = 0

@@ -26,7 +26,7 @@ OPERATIONS = [
     for method, operation in item.items()
 ]
 # Elements that have no end.
-VOID = {"meta", "link", "input", "br"}
+VOID = {"meta", "link", "input", "img", "br"}
 
 
 class Page(HTMLParser):

@@ -189,6 +189,12 @@ async def test_a_revoked_key_is_good_for_nothing(shell: Shell):
     assert "404" in again.err
 
 
+async def test_a_refusal_says_once_what_is_wrong(shell: Shell):
+    ran = await shell.run("token", "bob bob", admin_key=shell.admin)
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.count("must be 1 to 64 of") == 1
+
+
 @pytest.mark.parametrize("id_", ["../posts/x", "a b", "?", "é"])
 async def test_an_id_that_is_none_is_not_found_and_leads_nowhere_else(shell: Shell, id_: str):
     ran = await shell.run("key", "revoke", id_, admin_key=shell.admin)

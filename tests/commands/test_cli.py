@@ -81,6 +81,11 @@ def test_exit_codes_are_those_that_are_told(words: list[str], status: int, tmp_p
     assert "Ends with 0" in " ".join(told.split())
 
 
+@pytest.mark.parametrize("words", [[], ["key"], ["secret-key"]])
+def test_what_a_command_does_is_told_to_its_end_in_the_list(words: list[str]):
+    assert "..." not in run(*words, "--help").stdout.partition("Commands:")[2]
+
+
 def test_the_version_is_told_to_programs():
     assert json.loads(run("version", "--json").stdout) == {"version": __version__}
 
@@ -88,7 +93,7 @@ def test_the_version_is_told_to_programs():
 MISTAKES: list[tuple[str, str]] = [
     ("doctr", "Did you mean 'doctor'"),
     ("up --port 99999", "--port"),
-    ("up --data /proc/nope", "choose another with --data"),
+    ("up --port 0 --gateway-port 0 --data /proc/nope", "choose another with --data"),
     ("listen", "--port"),
     ("listen --port 0 --secret x", "the secret is not base64"),
     ("listen --port 0 --delay soon", "write 250ms, 1s, 2m or 1h"),

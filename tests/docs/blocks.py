@@ -23,6 +23,7 @@ Behind the language stands a mark, which no reader of the rendered page sees:
     json frame         one frame of a socket a line, either way
     json webhook       the body of a webhook
     json echo          what verifies an endpoint
+    yaml parse         somebody else's configuration: it can be read
     console dry        as `sh dry`, behind a `$ `, with what was printed when it was measured
 
 The blocks of a page are tried from first to last, in one folder. A page with the comment
@@ -49,6 +50,7 @@ KINDS = {
     "text": {"output", "drawing"},
     "http": {"webhook"},
     "json": {"body", "answer", "frame", "webhook", "echo"},
+    "yaml": {"parse"},
     "console": {"dry"},
 }
 

@@ -1,11 +1,15 @@
 """Samples of what is sent and answered, against the descriptions of calls and pushes."""
 
 import json
+import re
 from typing import Any
 
+from app.domain.signature import verify
 from tests.api import pushed
 from tests.api.description import DOCUMENT, validator
 from tests.docs.blocks import Block
+
+SECRET = re.compile(r"whsec_[A-Za-z0-9+/=]+")
 
 _CALLS = {
     operation["operationId"]: operation
@@ -32,7 +36,7 @@ def check_sample(block: Block) -> None:
         case "json", "echo":
             _check_echo(json.loads(block.text))
         case "http", "webhook":
-            _check_exchange(block.text)
+            _check_request(block)
         case _:
             raise AssertionError(f"{block} is no sample")
 
@@ -74,10 +78,10 @@ def _check_echo(body: Any) -> None:
     pushed.validator(message["payload"]).validate(body)
 
 
-def _check_exchange(text: str) -> None:
+def _check_request(block: Block) -> None:
     """A request line, headers, an empty line, the body; headers may have remarks behind two
-    spaces."""
-    head, _, body = text.partition("\n\n")
+    spaces. Its signature is made with the secret that stands in the page."""
+    head, _, body = block.text.partition("\n\n")
     line, *lines = head.splitlines()
     assert line.split()[0] in ("POST", "PUT", "DELETE"), line
     headers = dict(one.partition("  ")[0].split(": ", 1) for one in lines)
@@ -86,3 +90,7 @@ def _check_exchange(text: str) -> None:
     known = set(message["headers"]["properties"])
     assert known <= set(headers), f"without {known - set(headers)}"
     pushed.validator(message["headers"]).validate(headers)
+    secret = SECRET.search(block.page.read_text())
+    assert secret, "no secret to check the signature with"
+    sent_at = int(headers["webhook-timestamp"])
+    assert verify(secret[0], headers, body.strip().encode(), sent_at)

@@ -3,21 +3,22 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from app.commands.data_dir import ADMIN_KEY, SECRET_KEY, new_admin_key, new_secret_key
 from tests.clients import test_js_readme as js_readme
 from tests.clients.python import test_readme as python_readme
+from tests.docs import shell
 from tests.docs.blocks import DATA, ROOT, SERVICE, Block, blocks_of, pages, why_untried
 from tests.docs.commands import Scripts, check_command, commands_in, settings_in
 from tests.docs.samples import check_sample
 from tests.docs.shell import Terminal, environment, with_ports
+from tests.wait import block_until
 
 PAGES = pages()
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -68,6 +69,8 @@ def test_a_block_that_is_not_run_is_right(block: Block):
             assert block.value in CLIENT_BLOCKS[block.language]
         case "python", "file":
             compile(block.text, block.value, "exec")
+        case "yaml", "parse":
+            assert yaml.safe_load(block.text)
         case "js", "file":
             assert block.value.endswith((".js", ".mjs"))
         case "text", "drawing":
@@ -115,54 +118,56 @@ def check_dry(block: Block, scripts: Scripts) -> None:
         check_command(words, scripts)
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    directory: Path
-    env: dict[str, str]
-    up: Terminal
+def is_on_a_service(page: Path) -> bool:
+    return DATA not in page.read_text() and (bool(starts(page)) or SERVICE in page.read_text())
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A folder in which a service was started as README says, its environment and its terminal: for
-    all pages that start one so, or want one."""
-    directory, env = clone(tmp_path_factory.mktemp("service")), environment()
+def starts(page: Path) -> list[Block]:
+    return [block for block in blocks_of(page) if (block.kind, block.value) == ("terminal", "up")]
+
+
+def named(pages: list[Path]) -> dict[str, list[Path] | list[str]]:
+    return {"argvalues": pages, "ids": [str(page.relative_to(ROOT)) for page in pages]}
+
+
+ALONE = [page for page in STORIES if not is_on_a_service(page)]
+TOGETHER = [page for page in STORIES if is_on_a_service(page)]
+
+
+@pytest.mark.parametrize("page", **named(ALONE))
+def test_a_page_comes_true(page: Path, tmp_path: Path):
+    directory = clone(tmp_path)
+    if DATA in page.read_text():
+        make_data(directory / "data")
+    with ExitStack() as open_:
+        play(blocks_of(page), directory, environment(), {}, open_)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_pages_on_a_service_come_true(tmp_path: Path):
+    """On one that is started as README says: once for all, because a start costs more than a page.
+    Whoever reads on has started it before."""
+    directory, env = clone(tmp_path), environment()
     up = Terminal(START.text, directory, env, "up")
     try:
         up.await_ready()
-        yield Running(directory, env, up)
+        what_it_proposes_works(up, directory, env)
+        for page in TOGETHER:
+            assert {command_of(block) for block in starts(page)} <= {command_of(START)}
+            with ExitStack() as open_:
+                play(blocks_of(page), directory, env, {"up": up}, open_)
     finally:
         assert up.end() == 0, up.text
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_what_up_proposes_to_try_works(running: Running):
-    directory, env = running.directory, running.env
-    lines = re.findall(r"^  (curl .*)$", (directory / "up.printed").read_text(), re.MULTILINE)
+def what_it_proposes_works(up: Terminal, directory: Path, env: dict[str, str]) -> None:
+    block_until(lambda: "Ctrl+C stops" in up.text)
+    lines = re.findall(r"^  (curl .*)$", up.text, re.MULTILINE)
     assert len(lines) == 2
     for line in lines:
         shell = ["bash", "-c", f"{line} --fail-with-body"]
         subprocess.run(shell, cwd=directory, env=env, check=True, timeout=30)
-
-
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-@pytest.mark.parametrize("page", STORIES, ids=[str(page.relative_to(ROOT)) for page in STORIES])
-def test_a_page_comes_true(page: Path, tmp_path: Path, request: pytest.FixtureRequest):
-    text, blocks = page.read_text(), blocks_of(page)
-    starts = [block for block in blocks if (block.kind, block.value) == ("terminal", "up")]
-    terminals: dict[str, Terminal] = {}
-    if DATA not in text and (starts or SERVICE in text):
-        # Whoever reads on has started it before: the same command on the same folder.
-        assert {command_of(block) for block in starts} <= {command_of(START)}
-        running: Running = request.getfixturevalue("running")
-        directory, env = running.directory, running.env
-        terminals["up"] = running.up
-    else:
-        directory, env = clone(tmp_path), environment()
-        if DATA in text:
-            make_data(directory / "data")
-    with ExitStack() as open_:
-        play(blocks, directory, env, terminals, open_)
 
 
 def command_of(block: Block) -> str:
@@ -184,6 +189,58 @@ def make_data(directory: Path) -> None:
         (directory / name).chmod(0o600)
 
 
+class Play:
+    """What a reader does on one page, in one folder. `terminals` are open already."""
+
+    def __init__(
+        self,
+        directory: Path,
+        env: dict[str, str],
+        terminals: dict[str, Terminal],
+        open_: ExitStack,
+    ) -> None:
+        self._directory = directory
+        self._env = env
+        self._terminals = terminals
+        self._open = open_
+        self._last: Terminal | None = None
+
+    def do(self, block: Block) -> None:
+        match block.language, block.kind:
+            case "sh", "terminal" if block.value in self._terminals:
+                self._last = self._terminals[block.value]
+            case "sh", "terminal":
+                self._last = self._terminals[block.value] = self._start(block.text, block)
+                self._last.await_ready()
+            case "sh", "run":
+                self._run(block.text, block)
+            case "python" | "js" as language, "run":
+                program, suffix = {"python": ("python", "py"), "js": ("node", "mjs")}[language]
+                file = self._write(f"{block.page.stem}-{block.line}.{suffix}", block)
+                self._run(f"{program} {file}", block)
+            case "python" | "js", "file":
+                self._write(block.value, block)
+            case "text", "output":
+                shown = self._terminals[block.value] if block.value else self._last
+                assert shown is not None, "nothing was started whose output it could be"
+                shown.await_output(with_ports(block.text, self._env))
+
+    def _write(self, name: str, block: Block) -> Path:
+        file = self._directory / name
+        file.write_text(with_ports(block.text, self._env))
+        return file
+
+    def _run(self, text: str, block: Block) -> None:
+        self._last = self._start(text, block, ROOT if block.value == "root" else None)
+        self._last.await_end()
+
+    def _start(self, text: str, block: Block, at: Path | None = None) -> Terminal:
+        name = f"{block.page.stem}-{block.line}"
+        terminal = Terminal(text, self._directory, self._env, name, at)
+        self._open.callback(terminal.end)
+        return terminal
+
+
 def play(
     blocks: list[Block],
     directory: Path,
@@ -191,34 +248,36 @@ def play(
     terminals: dict[str, Terminal],
     open_: ExitStack,
 ) -> None:
-    """Does what a reader would, from the first block to the last. `terminals` are open already."""
-    last: Terminal | None = None
-
-    def opened(text: str, block: Block, at: Path | None = None) -> Terminal:
-        terminal = Terminal(text, directory, env, f"{block.page.stem}-{block.line}", at)
-        open_.callback(terminal.end)
-        return terminal
-
+    """Does what a reader would, from the first block to the last."""
+    playing = Play(directory, env, terminals, open_)
     for block in blocks:
-        match block.language, block.kind:
-            case "sh", "terminal" if block.value in terminals:
-                last = terminals[block.value]
-            case "sh", "terminal":
-                last = terminals[block.value] = opened(block.text, block)
-                last.await_ready()
-            case "sh", "run":
-                last = opened(block.text, block, ROOT if block.value == "root" else None)
-                last.await_end()
-            case "python" | "js" as language, "run":
-                suffix = {"python": "py", "js": "mjs"}[language]
-                file = directory / f"{block.page.stem}-{block.line}.{suffix}"
-                file.write_text(with_ports(block.text, env))
-                program = {"python": "python", "js": "node"}[language]
-                last = opened(f"{program} {file}", block)
-                last.await_end()
-            case "python" | "js", "file":
-                (directory / block.value).write_text(with_ports(block.text, env))
-            case "text", "output":
-                shown = terminals[block.value] if block.value else last
-                assert shown is not None
-                shown.await_output(with_ports(block.text, env))
+        try:
+            playing.do(block)
+        except AssertionError as error:
+            raise AssertionError(f"{block}: {error}") from error
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("```sh run\nfalse\ntrue\n```", "page.md:1"),
+        ("```sh run\necho it is\n```\n```text output\nit is not\n```", "'it is not' is not"),
+        ("```python run\nraise SystemExit(1)\n```", "page.md:1"),
+        ("```text output\nx\n```", "nothing was started"),
+    ],
+)
+def test_a_page_that_does_not_come_true_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, told: str
+):
+    monkeypatch.setattr(shell, "OUTPUT_S", 0.2)
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    with ExitStack() as open_, pytest.raises(AssertionError, match=told):
+        play(blocks_of(page), tmp_path, environment(), {}, open_)
+
+
+def test_anything_may_stand_in_the_place_of_dots(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("```sh run\necho at 12:01, it is so\n```\n```text output\nat …, it\n```\n")
+    with ExitStack() as open_:
+        play(blocks_of(page), tmp_path, environment(), {}, open_)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,8 @@ class Program:
         with self._printed.open("ab") as out:
             self.process = subprocess.Popen(
                 [sys.executable, *command.split(" ")],
+                # As in a terminal: tests that a script began in its background ignore it.
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
                 cwd=directory,
                 env={
                     **inherited,
@@ -90,7 +93,12 @@ class Program:
         """Ctrl+C."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        self.process.wait(20)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
 
 
 @contextmanager

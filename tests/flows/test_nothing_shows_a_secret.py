@@ -255,6 +255,7 @@ async def operations(run: Run) -> None:
             await run.asks("GET", f"http://{HOST}:{port}{path}")
     assert await run.asks("GET", "/v1/stats") == 200
     await run.asks("GET", "/openapi.json")
+    await run.asks("GET", "/asyncapi.json")
     await asyncio.gather(run.doctor(), run.doctor("--json"))
 
 

@@ -81,7 +81,7 @@ async def test_every_answer_is_as_described_and_only_what_is_described_is_taken(
 
 
 async def test_what_follows_from_an_answer_is_as_described_too(tmp_path: Path):
-    run = await schemathesis(tmp_path, "stateful", examples=60)
+    run = await schemathesis(tmp_path, "stateful", examples=90)
     [followed] = re.findall(r"API Links: +(\d+) covered", run.printed)
     assert int(followed) >= 15
 
