@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.domain.origin import why_no_origin
-
-PATH: Final = "/v1/socket"
+from app.domain.socket import SOCKET_PATH
 
 _URL: Final = re.compile(r"(?P<origin>wss?://[^/?#]+)(?P<path>/[A-Za-z0-9._~/-]*)")
 _HOST: Final = re.compile(r"(?P<name>[^:\[\]]+|\[[^\]]+\])(?::[0-9]+)?")
@@ -17,7 +16,8 @@ def why_no_socket_url(text: str) -> str | None:
     """Why this is no address of sockets that a browser could open; None: it is one."""
     url = _URL.fullmatch(text)
     if url is None:
-        return f"is no address of sockets: write wss://push.example.com{PATH}, without ? and #"
+        example = f"wss://push.example.com{SOCKET_PATH}"
+        return f"is no address of sockets: write {example}, without ? and #"
     if (reason := why_no_origin(url["origin"])) is not None:
         return reason
     port = url["origin"].rpartition("]")[2].split(":")[-1]
@@ -50,5 +50,5 @@ class Sockets:
         if named is None:
             return None
         scheme = "wss" if is_secure else "ws"
-        url = f"{scheme}://{named['name']}:{self.port}{PATH}"
+        url = f"{scheme}://{named['name']}:{self.port}{SOCKET_PATH}"
         return url if why_no_socket_url(url) is None else None
