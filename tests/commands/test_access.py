@@ -228,7 +228,7 @@ async def test_a_token_lives_for_as_long_as_was_asked_for(shell: Shell):
     [
         (["bob", "--ttl", "soon"], 2, "--ttl: 'soon' is no duration"),
         (["bob", "--ttl", "0"], 1, "ttl_s"),
-        (["bob", "--ttl", "100d"], 1, "ttl_s must be at most 2592000"),
+        (["bob", "--ttl", "100d"], 1, "ttl_s: must be at most 2592000"),
         (["two words"], 1, "user"),
     ],
 )
