@@ -38,5 +38,7 @@ def tell_gap(gap: Gap) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or "MOMENTS_KEY" not in os.environ:
+        sys.exit(__doc__)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(follow(sys.argv[1], Path(f"{sys.argv[1]}.bookmark.json")))

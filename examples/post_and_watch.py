@@ -37,4 +37,6 @@ async def all_settled(moments: Moments, post: str, told: dict[str, str]) -> bool
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or "MOMENTS_KEY" not in os.environ:
+        sys.exit(__doc__)
     asyncio.run(post_and_watch(sys.argv[1], sys.argv[2]))

@@ -23,6 +23,8 @@ from app.tokens import TokenVerifier
 CREDENTIAL_SIZE_MAX = 4_096
 GUESS_S: Final = 1.0  # that a guess waits where many were wrong
 
+_NEITHER: Final = "This is neither an API key, which begins with mk_, nor a user token, a JWT."
+
 
 class Access(Enum):
     """What a call asks for. The table below says what that means."""
@@ -169,6 +171,8 @@ class Doorkeeper:
             raise _rejected(error) from None
         except BadToken as error:
             self._rates.spend_of_failure(self._address(request))
+            if "." not in token:  # no JWT either: a key whose prefix was lost, perhaps
+                raise _unauthenticated(_NEITHER) from None
             raise _rejected(error) from None
 
     def _address(self, request: HttpScope) -> str:

@@ -185,3 +185,10 @@ async def test_the_challenge_says_what_scope_is_missing(single_api: Api):
         answer = await client.post("/v1/posts", json={"author": "ann", "data": {}})
     assert answer.status_code == 403
     assert 'scope="admin or publish"' in answer.headers["www-authenticate"]
+
+
+async def test_what_is_neither_a_key_nor_a_token_is_told_apart(single_api: Api):
+    async with single_api.client("nonsense") as client:
+        answer = await client.get("/v1/stats")
+    assert answer.status_code == 401
+    assert answer.json()["detail"].startswith("This is neither an API key")

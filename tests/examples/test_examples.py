@@ -193,3 +193,12 @@ async def test_a_post_is_watched_on_its_way(running: Live, moments: Moments, tmp
             await watcher.shows("was accepted at", "dora: delivered, attempts: 1")
             await wait_until(lambda: watcher.process.poll() is not None, START_S)
         assert watcher.process.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["follow_a_feed", "post_and_watch"])
+def test_an_example_that_is_given_nothing_says_what_it_takes(name: str):
+    paths = {"PYTHONPATH": str(ROOT / "clients" / "python" / "src")}
+    command = [sys.executable, EXAMPLES / f"{name}.py"]
+    ran = subprocess.run(command, env=paths, capture_output=True, text=True)
+    assert ran.returncode == 1
+    assert f"MOMENTS_KEY=mk_… python {name}.py" in ran.stderr
