@@ -5,7 +5,7 @@ Behind the language stands a mark, which no reader of the rendered page sees:
     sh terminal=NAME   a terminal of its own: started, waited for until it is ready, left running
     sh run             run to its end, which has to be a success
     sh run=root        the same, in the project's own folder
-    sh dry             what takes minutes, or another machine: commands and options exist
+    sh dry             what takes minutes: commands and options exist; run by `-m minutes`
     sh env             variables that are settings, with values that are taken
     sh backup=STEP     run by tests/docs/test_backup.py; python as well
     python file=NAME   written to NAME, for the blocks that follow; it compiles

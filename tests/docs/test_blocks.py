@@ -30,6 +30,7 @@ PLAYED = {("sh", "terminal"), ("sh", "run"), ("python", "run"), ("js", "run"), (
 STATIC = [
     block for block in BLOCKS if (block.language, block.kind) not in PLAYED and block.kind != "dry"
 ]
+DRY = [block for block in BLOCKS if block.kind == "dry"]
 STORIES = [
     page
     for page in PAGES
@@ -83,11 +84,20 @@ def test_a_block_that_is_not_run_is_right(block: Block):
 def test_what_takes_minutes_would_be_taken():
     """All together, because they import the same."""
     scripts = Scripts()
-    for block in BLOCKS:
-        if block.kind == "dry":
-            check_dry(block, scripts)
+    for block in DRY:
+        check_dry(block, scripts)
     assert len(scripts.asked) >= 10
     scripts.check_all()
+
+
+@pytest.mark.minutes
+@pytest.mark.timeout(3 * 3_600)
+@pytest.mark.parametrize("block", DRY, ids=map(str, DRY))
+def test_what_takes_minutes_works(block: Block, tmp_path: Path):
+    """`pytest tests/docs -m minutes`, with nothing else on the machine."""
+    command = ["bash", "-euo", "pipefail", "-c", typed(block)]
+    env = {**environment(), "PIP_TARGET": str(tmp_path)}  # not into what the tests run with
+    subprocess.run(command, cwd=ROOT, env=env, check=True)
 
 
 @pytest.mark.parametrize(
@@ -107,12 +117,16 @@ def test_a_command_that_would_be_refused_is_found(command: str):
         scripts.check_all()
 
 
+def typed(block: Block) -> str:
+    """What a reader types of it."""
+    if block.language != "console":
+        return block.text
+    lines = [line for line in block.text.splitlines() if line.startswith("$ ")]
+    return "\n".join(line.removeprefix("$ ") for line in lines)
+
+
 def check_dry(block: Block, scripts: Scripts) -> None:
-    text = block.text
-    if block.language == "console":
-        typed = [line for line in text.splitlines() if line.startswith("$ ")]
-        text = "\n".join(line.removeprefix("$ ") for line in typed)
-    commands = list(commands_in(text))
+    commands = list(commands_in(typed(block)))
     assert commands
     for words in commands:
         check_command(words, scripts)
