@@ -209,7 +209,7 @@ async def test_a_server_that_falls_silent_is_given_up(proxy: Proxy) -> None:
         async with proxy.losing_replies():
             with pytest.raises(ConnectionLost, match=r"no answer for 0\.2 s"):
                 await store.execute("GET", KEYS[0])
-        assert 0.2 <= time.monotonic() - started < 1.5
+        assert 0.2 <= time.monotonic() - started < 5
         assert await store.execute("GET", KEYS[0]) is None
 
 
@@ -220,7 +220,7 @@ async def test_a_server_that_never_answers_costs_one_timeout_for_all_who_wait(
         started = time.monotonic()
         calls = (store.call("add", [KEYS[0]], [1]) for _ in range(20))
         errors = await asyncio.gather(*calls, return_exceptions=True)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 3  # one after the other it would be 4
         assert {type(error) for error in errors} == {StoreUnavailable}
 
 

@@ -166,7 +166,7 @@ async def test_a_dead_worker_s_shards_are_taken_when_their_leases_run_out(worker
     workers.running["a"].kill()
     began = time.monotonic()
     await workers.owned(b=8)
-    assert time.monotonic() - began < LIFE_S + 1
+    assert time.monotonic() - began < LIFE_S + 4
 
 
 async def test_the_dead_do_not_count_for_ever_when_the_clock_is_set_back(workers: Workers):
@@ -290,7 +290,7 @@ async def test_a_store_that_is_away_for_longer_than_a_lease_costs_the_leases_in_
     store.is_away = True
     began = time.monotonic()
     await wait_until(lambda: not workers.jobs.at_work)
-    assert LIFE_S / 2 < time.monotonic() - began < LIFE_S + 0.2
+    assert LIFE_S / 2 < time.monotonic() - began < LIFE_S + 2
     assert all(job.is_abandoned for job in workers.jobs.made)
     assert worker.keeper.unready() is not None or worker.stats.failures
     store.is_away = False

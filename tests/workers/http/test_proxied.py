@@ -251,7 +251,7 @@ async def test_a_proxy_that_never_says_anything_at_all_is_to_blame(
         client = make_client(proxy=proxy.url, tls=trusting, deadline_s=0.3)
         started = time.monotonic()
         assert (await post(client, receiver)).failure is Failure.PROXY
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 4
 
 
 REFUSALS = [name for name in ANSWERS if name != "407"]
